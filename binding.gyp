@@ -1,0 +1,16 @@
+# SPDX-License-Identifier: MIT
+{
+  "targets": [{
+    "target_name": "blkfilter",
+    "sources": ["native/addon.cc", "native/device.cc", "native/cbt.cc"],
+    "include_dirs": [
+      "<!(node -p \"require('node-addon-api').include_dir\")",
+      "kernel/include/uapi"
+    ],
+    "defines": ["NAPI_VERSION=8", "NAPI_CPP_EXCEPTIONS"],
+    "cflags": ["-Wall", "-Wextra"],
+    "cflags!": ["-fno-exceptions"],
+    "cflags_cc!": ["-fno-exceptions", "-fno-rtti"],
+    "cflags_cc": ["-std=c++17", "-fexceptions"]
+  }]
+}

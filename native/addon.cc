@@ -1,0 +1,17 @@
+// SPDX-License-Identifier: MIT
+// The addon's exports. Nothing is kept outside an environment, so that worker threads may load it too.
+#include <linux/blk-filter.h>
+#include <napi.h>
+
+#include "cbt.h"
+#include "device.h"
+
+static Napi::Object Init(Napi::Env env, Napi::Object exports) {
+  env.SetInstanceData(new AddonData{Napi::Persistent(Handle::Define(env))});
+  exports["filterNameLength"] = Napi::Number::New(env, BLKFILTER_NAME_LENGTH);
+  exports["open"] = Napi::Function::New<Open>(env, "open");
+  exports["cbt"] = CbtExports(env);
+  return exports;
+}
+
+NODE_API_MODULE(blkfilter, Init)

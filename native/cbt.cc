@@ -1,0 +1,198 @@
+// SPDX-License-Identifier: MIT
+#include "cbt.h"
+
+#include <linux/blkfilter/cbt.h>
+
+#include <algorithm>
+#include <cstdio>
+#include <cstring>
+#include <vector>
+
+#include "device.h"
+
+namespace {
+
+using Generation = __u8[16];
+
+template <class Argument>
+void Command(const Device& device, blkfilter_cbt_cmd command, Argument& argument, const char* request) {
+  device.Ctl(BLKFILTER_CBT_NAME, command, &argument, sizeof(argument), request);
+}
+
+std::string TextOf(const Generation& generation) {
+  std::string text;
+  for (size_t i = 0; i < sizeof(generation); i++) {
+    char digits[3];
+    std::snprintf(digits, sizeof(digits), "%02x", generation[i]);
+    if (i == 4 || i == 6 || i == 8 || i == 10) text += '-';
+    text += digits;
+  }
+  return text;
+}
+
+// Null means any generation, which the kernel takes as zeroes.
+void CopyGeneration(Generation& generation, const Napi::Value& value) {
+  std::memset(generation, 0, sizeof(generation));
+  if (value.IsNull()) return;
+  std::string digits = value.As<Napi::String>().Utf8Value();
+  digits.erase(std::remove(digits.begin(), digits.end(), '-'), digits.end());
+  const bool valid = digits.size() == 2 * sizeof(generation) &&
+                     digits.find_first_not_of("0123456789abcdefABCDEF") == std::string::npos;
+  if (!valid) throw Napi::TypeError::New(value.Env(), "not a UUID");
+  for (size_t i = 0; i < sizeof(generation); i++) {
+    generation[i] = static_cast<__u8>(std::stoul(digits.substr(2 * i, 2), nullptr, 16));
+  }
+}
+
+const char* NameOf(__u32 gap) {
+  switch (gap) {
+    case BLKFILTER_CBT_GAP_ATTACHED:
+      return "attached";
+    default:
+      return "unknown";
+  }
+}
+
+Napi::Value Info(const Napi::CallbackInfo& call) {
+  return RunOn(
+      call.Env(), Handle::DeviceOf(call[0]), blkfilter_cbt_info{},
+      [](const Device& device, blkfilter_cbt_info& info) {
+        Command(device, BLKFILTER_CBT_INFO, info, "BLKFILTER_CBT_INFO");
+      },
+      [](Napi::Env env, const blkfilter_cbt_info& info) {
+        Napi::Object result = Napi::Object::New(env);
+        result["sectors"] = NumberFrom(env, info.sectors);
+        result["blockSize"] = Napi::Number::New(env, info.block_size);
+        result["epoch"] = NumberFrom(env, info.epoch);
+        result["generation"] = Napi::String::New(env, TextOf(info.generation));
+        result["gap"] = Napi::String::New(env, NameOf(info.gap));
+        result["memory"] = NumberFrom(env, info.memory);
+        result["overreported"] = NumberFrom(env, info.overreported);
+        return result;
+      });
+}
+
+Napi::Value Configure(const Napi::CallbackInfo& call) {
+  blkfilter_cbt_config config{};
+  config.block_size = call[1].As<Napi::Number>().Uint32Value();
+  return RunOn(
+      call.Env(), Handle::DeviceOf(call[0]), config,
+      [](const Device& device, blkfilter_cbt_config& argument) {
+        Command(device, BLKFILTER_CBT_CONFIGURE, argument, "BLKFILTER_CBT_CONFIGURE");
+      },
+      [](Napi::Env env, const blkfilter_cbt_config&) { return Undefined(env); });
+}
+
+Napi::Value Checkpoint(const Napi::CallbackInfo& call) {
+  return RunOn(
+      call.Env(), Handle::DeviceOf(call[0]), blkfilter_cbt_checkpoint{},
+      [](const Device& device, blkfilter_cbt_checkpoint& checkpoint) {
+        Command(device, BLKFILTER_CBT_CHECKPOINT, checkpoint, "BLKFILTER_CBT_CHECKPOINT");
+      },
+      [](Napi::Env env, const blkfilter_cbt_checkpoint& checkpoint) {
+        Napi::Object result = Napi::Object::New(env);
+        result["generation"] = Napi::String::New(env, TextOf(checkpoint.generation));
+        result["epoch"] = NumberFrom(env, checkpoint.epoch);
+        return result;
+      });
+}
+
+struct ChangesCall {
+  blkfilter_cbt_changes argument{};
+  std::vector<blkfilter_cbt_extent> extents;
+};
+
+// changes(device, generation, since, cursor, end, capacity): one bounded read.
+Napi::Value Changes(const Napi::CallbackInfo& call) {
+  ChangesCall state;
+  CopyGeneration(state.argument.generation, call[1]);
+  state.argument.since = Uint64From(call[2]);
+  state.argument.cursor = Uint64From(call[3]);
+  state.argument.end = Uint64From(call[4]);
+  state.argument.capacity = call[5].As<Napi::Number>().Uint32Value();
+  return RunOn(
+      call.Env(), Handle::DeviceOf(call[0]), std::move(state),
+      [](const Device& device, ChangesCall& changes) {
+        changes.extents.resize(changes.argument.capacity);
+        changes.argument.extents = reinterpret_cast<uintptr_t>(changes.extents.data());
+        Command(device, BLKFILTER_CBT_CHANGES, changes.argument, "BLKFILTER_CBT_CHANGES");
+        changes.extents.resize(std::min(changes.argument.count, changes.argument.capacity));
+      },
+      [](Napi::Env env, const ChangesCall& changes) {
+        // Sector and count in turns: one array costs less than an object for each extent. Each extent lies below `end`,
+        // so checking that checks them all.
+        auto extents = Napi::Float64Array::New(env, 2 * changes.extents.size());
+        const Napi::Number end = NumberFrom(env, changes.argument.end);
+        size_t i = 0;
+        for (const blkfilter_cbt_extent& extent : changes.extents) {
+          if (extent.sector > changes.argument.end || extent.count > changes.argument.end - extent.sector) {
+            throw SystemError(EOVERFLOW, "ioctl", "BLKFILTER_CBT_CHANGES");
+          }
+          extents[i++] = static_cast<double>(extent.sector);
+          extents[i++] = static_cast<double>(extent.count);
+        }
+        Napi::Object result = Napi::Object::New(env);
+        result["generation"] = Napi::String::New(env, TextOf(changes.argument.generation));
+        result["epoch"] = NumberFrom(env, changes.argument.epoch);
+        result["cursor"] = NumberFrom(env, changes.argument.cursor);
+        result["end"] = end;
+        result["extents"] = extents;
+        return result;
+      });
+}
+
+struct BitmapCall {
+  blkfilter_cbt_bitmap argument{};
+  std::vector<uint8_t> bits;
+};
+
+// bitmap(device, generation, since, sector, count, length)
+Napi::Value Bitmap(const Napi::CallbackInfo& call) {
+  BitmapCall state;
+  CopyGeneration(state.argument.generation, call[1]);
+  state.argument.since = Uint64From(call[2]);
+  state.argument.sector = Uint64From(call[3]);
+  state.argument.count = Uint64From(call[4]);
+  state.argument.length = call[5].As<Napi::Number>().Uint32Value();
+  return RunOn(
+      call.Env(), Handle::DeviceOf(call[0]), std::move(state),
+      [](const Device& device, BitmapCall& bitmap) {
+        bitmap.bits.resize(bitmap.argument.length);
+        bitmap.argument.bits = reinterpret_cast<uintptr_t>(bitmap.bits.data());
+        Command(device, BLKFILTER_CBT_BITMAP, bitmap.argument, "BLKFILTER_CBT_BITMAP");
+      },
+      [](Napi::Env env, const BitmapCall& bitmap) {
+        Napi::Object result = Napi::Object::New(env);
+        result["generation"] = Napi::String::New(env, TextOf(bitmap.argument.generation));
+        result["epoch"] = NumberFrom(env, bitmap.argument.epoch);
+        result["bits"] = Napi::Buffer<uint8_t>::Copy(env, bitmap.bits.data(), bitmap.bits.size());
+        return result;
+      });
+}
+
+// mark(device, sector, count)
+Napi::Value Mark(const Napi::CallbackInfo& call) {
+  const blkfilter_cbt_extent extent{Uint64From(call[1]), Uint64From(call[2])};
+  return RunOn(
+      call.Env(), Handle::DeviceOf(call[0]), extent,
+      [](const Device& device, blkfilter_cbt_extent& argument) {
+        Command(device, BLKFILTER_CBT_MARK, argument, "BLKFILTER_CBT_MARK");
+      },
+      [](Napi::Env env, const blkfilter_cbt_extent&) { return Undefined(env); });
+}
+
+}  // namespace
+
+Napi::Object CbtExports(Napi::Env env) {
+  Napi::Object exports = Napi::Object::New(env);
+  exports["blockSizeDefault"] = Napi::Number::New(env, BLKFILTER_CBT_BLOCK_SIZE_DEFAULT);
+  exports["blockSizeMin"] = Napi::Number::New(env, BLKFILTER_CBT_BLOCK_SIZE_MIN);
+  exports["blockSizeMax"] = Napi::Number::New(env, BLKFILTER_CBT_BLOCK_SIZE_MAX);
+  exports["info"] = Napi::Function::New<Info>(env, "info");
+  exports["configure"] = Napi::Function::New<Configure>(env, "configure");
+  exports["checkpoint"] = Napi::Function::New<Checkpoint>(env, "checkpoint");
+  exports["changes"] = Napi::Function::New<Changes>(env, "changes");
+  exports["bitmap"] = Napi::Function::New<Bitmap>(env, "bitmap");
+  exports["mark"] = Napi::Function::New<Mark>(env, "mark");
+  return exports;
+}
