@@ -119,8 +119,7 @@ struct blkfilter_cbt_extent {
  * @capacity: in: elements in that array, at least 1
  * @count: result: elements written
  *
- * A call looks at a bounded part of the map; it may return with @count 0
- * and a @cursor that moved.
+ * A call returns when the array is full or the range is done.
  */
 struct blkfilter_cbt_changes {
 	__u8 generation[16];

@@ -1,0 +1,40 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+#ifndef BLKFILTER_CBT_H
+#define BLKFILTER_CBT_H
+
+#include <linux/blk-filter.h>
+#include <linux/mutex.h>
+#include <linux/rwsem.h>
+#include <linux/uuid.h>
+#include <uapi/linux/blkfilter/cbt.h>
+
+#include "map.h"
+
+/**
+ * struct cbt - tracking of one device
+ * @flt: the core's handle
+ * @bdev: the device
+ * @map: replaced only by CONFIGURE, under @lock; marking reads it under RCU
+ * @epoch: the current one; see cbt_filter_bio() and cbt_checkpoint()
+ * @lock: read by whoever uses @map for longer than marking does
+ * @checkpoint_lock: one checkpoint at a time
+ * @configured: CONFIGURE was taken already
+ * @generation: constant as long as tracking has no gap
+ * @gap: why it began, of enum blkfilter_cbt_gap
+ */
+struct cbt {
+	struct blkfilter flt;
+	struct block_device *bdev;
+	struct cbt_map __rcu *map;
+	u32 epoch;
+	struct rw_semaphore lock;
+	struct mutex checkpoint_lock;
+	bool configured;
+	uuid_t generation;
+	u32 gap;
+};
+
+int cbt_ctl(struct blkfilter *flt, const unsigned int cmd, __u8 __user *buf,
+	    __u32 *plen);
+
+#endif /* BLKFILTER_CBT_H */

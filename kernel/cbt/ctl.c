@@ -1,0 +1,411 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * The commands of cbt; their structs are documented in the UAPI header.
+ */
+#include <linux/capability.h>
+#include <linux/log2.h>
+#include <linux/sched/signal.h>
+#include <linux/slab.h>
+#include <linux/uaccess.h>
+
+#include "cbt.h"
+
+/* What a command collects before it copies to user space. */
+#define CTL_CHUNK	PAGE_SIZE
+
+/* The map, for whoever holds @lock. */
+static struct cbt_map *cbt_map(struct cbt *cbt)
+{
+	return rcu_dereference_protected(cbt->map, lockdep_is_held(&cbt->lock));
+}
+
+/*
+ * A reader names an epoch, and may name the generation it took it in. Answers with
+ * the current ones, which are at least as new as anything read after this.
+ */
+static int cbt_check_since(struct cbt *cbt, __u8 *generation, u64 since, u64 *epoch)
+{
+	uuid_t asked;
+
+	import_uuid(&asked, generation);
+	if (!uuid_is_null(&asked) && !uuid_equal(&asked, &cbt->generation))
+		return -ESTALE;
+	*epoch = READ_ONCE(cbt->epoch);
+	if (since < 1 || since > *epoch)
+		return -EINVAL;
+	export_uuid(generation, &cbt->generation);
+	return 0;
+}
+
+/*
+ * A run of sectors that are alike, for readers. A device that has grown is
+ * changed beyond the map's end: nothing is known of that part.
+ */
+struct sector_run {
+	sector_t end;
+	bool changed;
+};
+
+static struct sector_run cbt_run(struct cbt_map *map, sector_t sector, u32 since)
+{
+	unsigned int shift = map_block_shift(map);
+	struct cbt_run run;
+
+	if (sector >= map_sectors(map))
+		return (struct sector_run) { .end = LLONG_MAX, .changed = true };
+	run = map_run(map, sector >> shift, since);
+	return (struct sector_run) {
+		.end = min((run.block + run.count) << shift, map_sectors(map)),
+		.changed = run.changed,
+	};
+}
+
+/* ---- INFO, CONFIGURE, MARK ---------------------------------------------- */
+
+static int cbt_info(struct cbt *cbt, void *arg)
+{
+	struct blkfilter_cbt_info *info = arg;
+	struct cbt_map *map;
+
+	memset(info, 0, sizeof(*info));
+	down_read(&cbt->lock);
+	map = cbt_map(cbt);
+	info->sectors = bdev_nr_sectors(cbt->bdev);
+	info->epoch = READ_ONCE(cbt->epoch);
+	info->memory = map_memory(map);
+	info->overreported = map_overreported(map);
+	info->block_size = SECTOR_SIZE << map_block_shift(map);
+	info->gap = cbt->gap;
+	export_uuid(info->generation, &cbt->generation);
+	up_read(&cbt->lock);
+	return 0;
+}
+
+/* Marks of @from, in the only epoch there is yet, on into @to. */
+static void cbt_carry_over(struct cbt_map *from, struct cbt_map *to, u32 epoch)
+{
+	sector_t sector = 0;
+
+	while (sector < map_sectors(from)) {
+		struct sector_run run = cbt_run(from, sector, epoch);
+
+		if (run.changed)
+			map_mark(to, sector, run.end - sector, epoch);
+		sector = run.end;
+		cond_resched();
+	}
+}
+
+static int cbt_configure(struct cbt *cbt, void *arg)
+{
+	struct blkfilter_cbt_config *config = arg;
+	struct cbt_map *old, *new;
+	int ret = 0;
+
+	if (config->reserved || !is_power_of_2(config->block_size) ||
+	    config->block_size < BLKFILTER_CBT_BLOCK_SIZE_MIN ||
+	    config->block_size > BLKFILTER_CBT_BLOCK_SIZE_MAX)
+		return -EINVAL;
+
+	mutex_lock(&cbt->checkpoint_lock);
+	down_write(&cbt->lock);
+	if (cbt->configured || cbt->epoch != 1) {
+		ret = -EBUSY;
+		goto unlock;
+	}
+	old = cbt_map(cbt);
+	new = map_create(bdev_nr_sectors(cbt->bdev), config->block_size);
+	if (!new) {
+		ret = -ENOMEM;
+		goto unlock;
+	}
+	rcu_assign_pointer(cbt->map, new);
+	synchronize_rcu();
+	cbt_carry_over(old, new, cbt->epoch);
+	map_free(old);
+	cbt->configured = true;
+unlock:
+	up_write(&cbt->lock);
+	mutex_unlock(&cbt->checkpoint_lock);
+	return ret;
+}
+
+static int cbt_mark(struct cbt *cbt, void *arg)
+{
+	struct blkfilter_cbt_extent *extent = arg;
+	sector_t sectors = bdev_nr_sectors(cbt->bdev);
+	sector_t sector = extent->sector, end;
+	int ret = 0;
+
+	if (!extent->count || extent->sector >= sectors ||
+	    extent->count > sectors - extent->sector)
+		return -EINVAL;
+	end = extent->sector + extent->count;
+
+	/* In pieces, each as long as one bio may be, to let others run. */
+	down_read(&cbt->lock);
+	while (sector < end && !ret) {
+		sector_t count = min_t(sector_t, end - sector, UINT_MAX >> SECTOR_SHIFT);
+
+		map_mark(cbt_map(cbt), sector, count, READ_ONCE(cbt->epoch));
+		sector += count;
+		cond_resched();
+		if (fatal_signal_pending(current))
+			ret = -EINTR;
+	}
+	up_read(&cbt->lock);
+	return ret;
+}
+
+/* ---- CHECKPOINT ---------------------------------------------------------- */
+
+/*
+ * Start a new epoch.
+ *
+ * A write is marked when it is submitted, in the epoch of that moment, and may
+ * complete much later. What was marked in the old epoch must have completed before
+ * the checkpoint returns: else a reader that copies the device now, and asks for
+ * the changes since the new epoch later, would miss it. So the new epoch is made
+ * visible first and the device drained after it:
+ *
+ * - a bio that reads the old epoch passed the hook before the drain began, and
+ *   the drain waits for it;
+ * - any later one reads the new epoch.
+ *
+ * If draining fails the new epoch stands and is not told to anybody, which harms
+ * nothing: "since E" holds what changed in E and in all later epochs.
+ */
+static int cbt_checkpoint(struct cbt *cbt, void *arg)
+{
+	struct blkfilter_cbt_checkpoint *checkpoint = arg;
+	int ret = -EOVERFLOW;
+
+	memset(checkpoint, 0, sizeof(*checkpoint));
+	mutex_lock(&cbt->checkpoint_lock);
+	if (cbt->epoch < U32_MAX) {
+		WRITE_ONCE(cbt->epoch, cbt->epoch + 1);
+		ret = blkfilter_drain(cbt->bdev);
+		checkpoint->epoch = cbt->epoch;
+		export_uuid(checkpoint->generation, &cbt->generation);
+	}
+	mutex_unlock(&cbt->checkpoint_lock);
+	return ret;
+}
+
+/* ---- CHANGES and BITMAP -------------------------------------------------- */
+
+/* Extents on their way to the user's array. */
+struct extent_writer {
+	struct blkfilter_cbt_extent __user *to;
+	struct blkfilter_cbt_extent *chunk;
+	unsigned int filled, size;
+};
+
+static int extents_flush(struct extent_writer *w)
+{
+	if (copy_to_user(w->to, w->chunk, w->filled * sizeof(*w->chunk)))
+		return -EFAULT;
+	w->to += w->filled;
+	w->filled = 0;
+	return 0;
+}
+
+static int extents_put(struct extent_writer *w, sector_t sector, sector_t end)
+{
+	w->chunk[w->filled++] = (struct blkfilter_cbt_extent) {
+		.sector = sector,
+		.count = end - sector,
+	};
+	return w->filled == w->size ? extents_flush(w) : 0;
+}
+
+/*
+ * Fill the array with the changed runs from the cursor on, neighbours joined. A
+ * run that was begun when the array is full is left for the next call.
+ */
+static int extents_collect(struct cbt_map *map, struct blkfilter_cbt_changes *c,
+			   struct extent_writer *w)
+{
+	sector_t sector = c->cursor;
+	sector_t begun = 0;
+	bool open = false;
+	int ret = 0;
+
+	while (sector < c->end && !ret) {
+		struct sector_run run = cbt_run(map, sector, c->since);
+
+		if (run.changed && !open) {
+			if (c->count == c->capacity)
+				break;
+			begun = sector;
+			open = true;
+		} else if (!run.changed && open) {
+			ret = extents_put(w, begun, sector);
+			c->count++;
+			open = false;
+		}
+		sector = min_t(sector_t, run.end, c->end);
+		cond_resched();
+		if (fatal_signal_pending(current))
+			ret = -EINTR;
+	}
+	if (open && !ret) {
+		ret = extents_put(w, begun, sector);
+		c->count++;
+	}
+	c->cursor = sector;
+	return ret ?: extents_flush(w);
+}
+
+static int cbt_changes(struct cbt *cbt, void *arg)
+{
+	struct blkfilter_cbt_changes *c = arg;
+	sector_t sectors = bdev_nr_sectors(cbt->bdev);
+	struct extent_writer w = {
+		.to = u64_to_user_ptr(c->extents),
+		.size = CTL_CHUNK / sizeof(*w.chunk),
+	};
+	int ret;
+
+	if (!c->capacity)
+		return -EINVAL;
+	w.chunk = kmalloc(CTL_CHUNK, GFP_KERNEL);
+	if (!w.chunk)
+		return -ENOMEM;
+
+	c->count = 0;
+	if (!c->end || c->end > sectors)
+		c->end = sectors;
+	c->cursor = min(c->cursor, c->end);
+
+	down_read(&cbt->lock);
+	ret = cbt_check_since(cbt, c->generation, c->since, &c->epoch);
+	if (!ret)
+		ret = extents_collect(cbt_map(cbt), c, &w);
+	up_read(&cbt->lock);
+	kfree(w.chunk);
+	return ret;
+}
+
+/* The bits of @blocks blocks from @sector on. */
+static void bits_fill(struct cbt_map *map, unsigned long *bits, sector_t sector,
+			unsigned int blocks, u32 since)
+{
+	unsigned int shift = map_block_shift(map), bit = 0;
+
+	bitmap_zero(bits, CTL_CHUNK * BITS_PER_BYTE);
+	while (bit < blocks) {
+		sector_t at = sector + ((sector_t)bit << shift);
+		struct sector_run run = cbt_run(map, at, since);
+		u64 left = blocks - bit;
+		unsigned int count = min(left, (run.end - at + (1ull << shift) - 1) >> shift);
+
+		if (run.changed)
+			bitmap_set(bits, bit, count);
+		bit += count;
+	}
+	/* Bytes in the order of their blocks, on any machine. */
+	for (bit = 0; bit < CTL_CHUNK / sizeof(*bits); bit++)
+		bits[bit] = (__force unsigned long)cpu_to_le64(bits[bit]);
+}
+
+static int bitmap_collect(struct cbt_map *map, struct blkfilter_cbt_bitmap *b,
+			  unsigned long *bits)
+{
+	unsigned int shift = map_block_shift(map);
+	__u8 __user *to = u64_to_user_ptr(b->bits);
+	u64 left = DIV_ROUND_UP_ULL(b->count, 1ull << shift);
+	sector_t sector = b->sector;
+
+	if (sector & ((1ull << shift) - 1) || b->length < DIV_ROUND_UP_ULL(left, 8))
+		return -EINVAL;
+	while (left) {
+		unsigned int blocks = min_t(u64, left, CTL_CHUNK * BITS_PER_BYTE);
+
+		bits_fill(map, bits, sector, blocks, b->since);
+		if (copy_to_user(to, bits, DIV_ROUND_UP(blocks, 8)))
+			return -EFAULT;
+		to += CTL_CHUNK;
+		sector += (sector_t)blocks << shift;
+		left -= blocks;
+		cond_resched();
+		if (fatal_signal_pending(current))
+			return -EINTR;
+	}
+	return 0;
+}
+
+static int cbt_bitmap(struct cbt *cbt, void *arg)
+{
+	struct blkfilter_cbt_bitmap *b = arg;
+	sector_t sectors = bdev_nr_sectors(cbt->bdev);
+	unsigned long *bits;
+	int ret;
+
+	if (b->reserved || !b->count || b->sector >= sectors ||
+	    b->count > sectors - b->sector)
+		return -EINVAL;
+	bits = kmalloc(CTL_CHUNK, GFP_KERNEL);
+	if (!bits)
+		return -ENOMEM;
+
+	down_read(&cbt->lock);
+	ret = cbt_check_since(cbt, b->generation, b->since, &b->epoch);
+	if (!ret)
+		ret = bitmap_collect(cbt_map(cbt), b, bits);
+	up_read(&cbt->lock);
+	kfree(bits);
+	return ret;
+}
+
+/* ---- Dispatch ------------------------------------------------------------ */
+
+static const struct cbt_command {
+	int (*run)(struct cbt *cbt, void *arg);
+	size_t size;
+	bool admin;
+} cbt_commands[] = {
+	[BLKFILTER_CBT_INFO] = {
+		cbt_info, sizeof(struct blkfilter_cbt_info), false },
+	[BLKFILTER_CBT_CONFIGURE] = {
+		cbt_configure, sizeof(struct blkfilter_cbt_config), true },
+	[BLKFILTER_CBT_CHECKPOINT] = {
+		cbt_checkpoint, sizeof(struct blkfilter_cbt_checkpoint), true },
+	[BLKFILTER_CBT_CHANGES] = {
+		cbt_changes, sizeof(struct blkfilter_cbt_changes), false },
+	[BLKFILTER_CBT_BITMAP] = {
+		cbt_bitmap, sizeof(struct blkfilter_cbt_bitmap), false },
+	[BLKFILTER_CBT_MARK] = {
+		cbt_mark, sizeof(struct blkfilter_cbt_extent), true },
+};
+
+/* Each command's struct is read, worked on in place, and written back. */
+int cbt_ctl(struct blkfilter *flt, const unsigned int cmd, __u8 __user *buf,
+	    __u32 *plen)
+{
+	struct cbt *cbt = container_of(flt, struct cbt, flt);
+	const struct cbt_command *command;
+	union {
+		struct blkfilter_cbt_info info;
+		struct blkfilter_cbt_config config;
+		struct blkfilter_cbt_checkpoint checkpoint;
+		struct blkfilter_cbt_changes changes;
+		struct blkfilter_cbt_bitmap bitmap;
+		struct blkfilter_cbt_extent extent;
+	} arg;
+	int ret;
+
+	if (cmd >= ARRAY_SIZE(cbt_commands) || !cbt_commands[cmd].run)
+		return -ENOTTY;
+	command = &cbt_commands[cmd];
+	if (command->admin && !capable(CAP_SYS_ADMIN))
+		return -EPERM;
+	if (*plen != command->size)
+		return -EINVAL;
+	if (copy_from_user(&arg, buf, command->size))
+		return -EFAULT;
+	ret = command->run(cbt, &arg);
+	if (!ret && copy_to_user(buf, &arg, command->size))
+		ret = -EFAULT;
+	return ret;
+}

@@ -1,0 +1,316 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * The map: for each block, the epoch of its last change.
+ *
+ * A tree of three levels, like a page table. A leaf is a page of 1,024 cells of 32
+ * bits, a node is a page of 512 slots, and the root is an array of as many slots
+ * as the device needs. A slot holds either the page below it, or the one epoch
+ * that its whole area was last changed in: 0 for never. So an area that was never
+ * written, or was discarded as a whole, costs nothing and is read at once.
+ *
+ * Marking runs inside the hook: preemption is off, and the caller may be memory
+ * reclaim itself. So pages are asked for without waiting and without touching the
+ * reserves, and where there is none the whole area is recorded as changed: too
+ * much is reported then, never too little.
+ *
+ * Cells and slots only ever grow. Two CPUs may mark one block in different epochs
+ * at a checkpoint, and the older epoch must not replace the newer one, so a cell
+ * is written by compare-and-exchange; and not at all when the block was marked in
+ * this epoch already, which is the common case. A page, once in its slot, stays
+ * until the map is freed.
+ */
+#include <linux/mm.h>
+#include <linux/slab.h>
+#include <linux/string.h>
+
+#include "map.h"
+
+#define LEAF_SHIFT	10	/* cells in a leaf: 4 KiB of u32 */
+#define NODE_SHIFT	9	/* slots in a node: 4 KiB of unsigned long */
+#define ROOT_SHIFT	(LEAF_SHIFT + NODE_SHIFT)
+
+#define LEAF_CELLS	(1u << LEAF_SHIFT)
+#define NODE_SLOTS	(1u << NODE_SHIFT)
+
+/**
+ * struct cbt_map - the epochs of a device's blocks
+ * @blocks: how many
+ * @sectors: of the device when the map was made
+ * @block_shift: from sectors to blocks
+ * @slots: in @root
+ * @pages: allocated below @root
+ * @overreported: times that a page could not be had
+ * @root: slots, each for 2^ROOT_SHIFT blocks
+ */
+struct cbt_map {
+	u64 blocks;
+	sector_t sectors;
+	unsigned int block_shift;
+	unsigned long slots;
+	atomic_long_t pages;
+	atomic64_t overreported;
+	unsigned long *root;
+};
+
+/* ---- Slots ------------------------------------------------------------- */
+
+static bool slot_is_page(unsigned long slot)
+{
+	return slot && !(slot & 1);
+}
+
+static u32 slot_epoch(unsigned long slot)
+{
+	return slot >> 1;
+}
+
+static unsigned long slot_uniform(u32 epoch)
+{
+	return (unsigned long)epoch << 1 | 1;
+}
+
+static void *page_alloc(void)
+{
+	return (void *)__get_free_page(GFP_NOWAIT | __GFP_NOWARN |
+				       __GFP_NOMEMALLOC);
+}
+
+static void node_fill(void *page, u32 epoch)
+{
+	memset_l(page, slot_uniform(epoch), NODE_SLOTS);
+}
+
+static void leaf_fill(void *page, u32 epoch)
+{
+	memset32(page, epoch, LEAF_CELLS);
+}
+
+/*
+ * Open a slot to mark a part of its area, or @whole of it. Returns the page below
+ * it, in which the caller has to mark; or NULL when the slot itself says it all.
+ */
+static void *slot_open(struct cbt_map *map, unsigned long *slot, bool whole,
+		       u32 epoch, void (*fill)(void *page, u32 epoch))
+{
+	unsigned long old = READ_ONCE(*slot);
+	void *page = NULL;
+
+	while (!slot_is_page(old)) {
+		if (slot_epoch(old) >= epoch)
+			goto marked;
+		if (!whole && !page) {
+			page = page_alloc();
+			if (!page) {
+				atomic64_inc(&map->overreported);
+				whole = true;
+			}
+		}
+		if (whole) {
+			if (try_cmpxchg(slot, &old, slot_uniform(epoch)))
+				goto marked;
+			continue;
+		}
+		fill(page, slot_epoch(old));
+		if (try_cmpxchg(slot, &old, (unsigned long)page)) {
+			atomic_long_inc(&map->pages);
+			return page;
+		}
+	}
+	free_page((unsigned long)page);
+	return (void *)old;
+
+marked:
+	free_page((unsigned long)page);
+	return NULL;
+}
+
+/* ---- Marking ----------------------------------------------------------- */
+
+static void leaf_mark(u32 *cells, unsigned int first, unsigned int last, u32 epoch)
+{
+	unsigned int i;
+
+	for (i = first; i <= last; i++) {
+		u32 old = READ_ONCE(cells[i]);
+
+		while (old < epoch && !try_cmpxchg(&cells[i], &old, epoch))
+			;
+	}
+}
+
+/* Blocks @first to @last, all below one slot of the root. */
+static void node_mark(struct cbt_map *map, unsigned long *slots, u64 first,
+		      u64 last, u32 epoch)
+{
+	while (first <= last) {
+		u64 end = min(last, first | (LEAF_CELLS - 1));
+		bool whole = end - first == LEAF_CELLS - 1;
+		unsigned long *slot = &slots[(first >> LEAF_SHIFT) & (NODE_SLOTS - 1)];
+		u32 *cells = slot_open(map, slot, whole, epoch, leaf_fill);
+
+		if (cells)
+			leaf_mark(cells, first & (LEAF_CELLS - 1),
+				  end & (LEAF_CELLS - 1), epoch);
+		first = end + 1;
+	}
+}
+
+/*
+ * map_mark() - record a change of @count sectors from @sector on, in @epoch
+ *
+ * What lies beyond the map is left out: cbt reports all of it (ctl.c).
+ */
+void map_mark(struct cbt_map *map, sector_t sector, sector_t count, u32 epoch)
+{
+	const u64 area = (1ull << ROOT_SHIFT) - 1;
+	u64 first, last;
+
+	if (!count || sector >= map->sectors)
+		return;
+	first = sector >> map->block_shift;
+	last = min(sector + count, map->sectors) - 1;
+	last >>= map->block_shift;
+
+	while (first <= last) {
+		u64 end = min(last, first | area);
+		unsigned long *slot = &map->root[first >> ROOT_SHIFT];
+		unsigned long *slots = slot_open(map, slot, end - first == area,
+						 epoch, node_fill);
+
+		if (slots)
+			node_mark(map, slots, first, end, epoch);
+		first = end + 1;
+	}
+}
+
+/* ---- Reading ----------------------------------------------------------- */
+
+/* A run of @slot's whole area, of 2^@shift blocks, from @block to the area's end. */
+static struct cbt_run slot_run(unsigned long slot, unsigned int shift, u64 block,
+			       u32 since)
+{
+	return (struct cbt_run) {
+		.block = block,
+		.count = (1ull << shift) - (block & ((1ull << shift) - 1)),
+		.changed = slot_epoch(slot) >= since,
+	};
+}
+
+static struct cbt_run leaf_run(const u32 *cells, u64 block, u32 since)
+{
+	unsigned int first = block & (LEAF_CELLS - 1), i = first;
+	bool changed = READ_ONCE(cells[i]) >= since;
+
+	while (++i < LEAF_CELLS && (READ_ONCE(cells[i]) >= since) == changed)
+		;
+	return (struct cbt_run) {
+		.block = block,
+		.count = i - first,
+		.changed = changed,
+	};
+}
+
+/*
+ * map_run() - the run of blocks from @block on that are all changed in epoch
+ * @since or later, or all not
+ *
+ * A run ends at the end of a leaf at the latest; the caller joins neighbours.
+ */
+struct cbt_run map_run(struct cbt_map *map, u64 block, u32 since)
+{
+	unsigned long slot = READ_ONCE(map->root[block >> ROOT_SHIFT]);
+	unsigned int shift = ROOT_SHIFT;
+	struct cbt_run run;
+
+	if (slot_is_page(slot)) {
+		const unsigned long *slots = (unsigned long *)slot;
+
+		slot = READ_ONCE(slots[(block >> LEAF_SHIFT) & (NODE_SLOTS - 1)]);
+		shift = LEAF_SHIFT;
+	}
+	if (slot_is_page(slot))
+		run = leaf_run((u32 *)slot, block, since);
+	else
+		run = slot_run(slot, shift, block, since);
+
+	run.count = min(run.count, map->blocks - block);
+	return run;
+}
+
+/* ---- Making and freeing ------------------------------------------------- */
+
+/* map_create() - NULL when there is no memory; @block_size in bytes */
+struct cbt_map *map_create(sector_t sectors, unsigned int block_size)
+{
+	struct cbt_map *map = kzalloc(sizeof(*map), GFP_KERNEL);
+
+	BUILD_BUG_ON(LEAF_CELLS * sizeof(u32) > PAGE_SIZE);
+	BUILD_BUG_ON(NODE_SLOTS * sizeof(unsigned long) > PAGE_SIZE);
+	/* A slot holds an epoch of 32 bits and a tag. */
+	BUILD_BUG_ON(sizeof(unsigned long) != sizeof(u64));
+
+	if (!map)
+		return NULL;
+	map->block_shift = ilog2(block_size) - SECTOR_SHIFT;
+	map->sectors = sectors;
+	map->blocks = DIV_ROUND_UP_ULL(sectors, 1ull << map->block_shift);
+	map->slots = DIV_ROUND_UP_ULL(map->blocks, 1ull << ROOT_SHIFT);
+	map->root = kvcalloc(map->slots, sizeof(*map->root), GFP_KERNEL);
+	if (!map->root) {
+		kfree(map);
+		return NULL;
+	}
+	return map;
+}
+
+static void node_free(unsigned long *slots)
+{
+	unsigned int i;
+
+	for (i = 0; i < NODE_SLOTS; i++) {
+		if (slot_is_page(slots[i]))
+			free_page(slots[i]);
+	}
+	free_page((unsigned long)slots);
+}
+
+void map_free(struct cbt_map *map)
+{
+	unsigned long i;
+
+	for (i = 0; i < map->slots; i++) {
+		if (slot_is_page(map->root[i]))
+			node_free((unsigned long *)map->root[i]);
+		cond_resched();
+	}
+	kvfree(map->root);
+	kfree(map);
+}
+
+sector_t map_sectors(const struct cbt_map *map)
+{
+	return map->sectors;
+}
+
+u64 map_blocks(const struct cbt_map *map)
+{
+	return map->blocks;
+}
+
+/* map_block_shift() - from sectors to blocks */
+unsigned int map_block_shift(const struct cbt_map *map)
+{
+	return map->block_shift;
+}
+
+/* map_memory() - bytes that the map holds */
+u64 map_memory(const struct cbt_map *map)
+{
+	return sizeof(*map) + map->slots * sizeof(*map->root) +
+	       (u64)atomic_long_read(&map->pages) * PAGE_SIZE;
+}
+
+u64 map_overreported(const struct cbt_map *map)
+{
+	return atomic64_read(&map->overreported);
+}

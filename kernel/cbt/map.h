@@ -1,0 +1,33 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+#ifndef BLKFILTER_CBT_MAP_H
+#define BLKFILTER_CBT_MAP_H
+
+#include <linux/blkdev.h>
+
+struct cbt_map;
+
+/**
+ * struct cbt_run - blocks that a walk found alike
+ * @block: the first
+ * @count: how many
+ * @changed: in the asked epoch or later
+ */
+struct cbt_run {
+	u64 block;
+	u64 count;
+	bool changed;
+};
+
+struct cbt_map *map_create(sector_t sectors, unsigned int block_size);
+void map_free(struct cbt_map *map);
+
+void map_mark(struct cbt_map *map, sector_t sector, sector_t count, u32 epoch);
+struct cbt_run map_run(struct cbt_map *map, u64 block, u32 since);
+
+sector_t map_sectors(const struct cbt_map *map);
+u64 map_blocks(const struct cbt_map *map);
+unsigned int map_block_shift(const struct cbt_map *map);
+u64 map_memory(const struct cbt_map *map);
+u64 map_overreported(const struct cbt_map *map);
+
+#endif /* BLKFILTER_CBT_MAP_H */

@@ -1,0 +1,90 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * Everything that differs between kernels 6.1 and 7.2, found by the probes in
+ * probe/ and nowhere else told apart.
+ */
+#ifndef BLKFILTER_COMPAT_H
+#define BLKFILTER_COMPAT_H
+
+#include <linux/blk-mq.h>
+#include <linux/blkdev.h>
+#include <linux/device.h>
+#include <linux/ftrace.h>
+#include <linux/major.h>
+
+#ifdef HAVE_ftrace_regs
+static __always_inline unsigned long compat_ftrace_arg(struct ftrace_regs *fregs,
+						       unsigned int n)
+{
+	return ftrace_regs_get_argument(fregs, n);
+}
+
+static __always_inline void compat_ftrace_set_ip(struct ftrace_regs *fregs,
+						 unsigned long ip)
+{
+	ftrace_regs_set_instruction_pointer(fregs, ip);
+}
+#else
+static __always_inline unsigned long compat_ftrace_arg(struct ftrace_regs *fregs,
+						       unsigned int n)
+{
+	return regs_get_kernel_argument(&fregs->regs, n);
+}
+
+static __always_inline void compat_ftrace_set_ip(struct ftrace_regs *fregs,
+						 unsigned long ip)
+{
+	ftrace_instruction_pointer_set(fregs, ip);
+}
+#endif
+
+/* Without arguments in ftrace_regs the whole of the registers is needed. */
+#ifdef CONFIG_DYNAMIC_FTRACE_WITH_ARGS
+#define COMPAT_FTRACE_ARGS	0
+#else
+#define COMPAT_FTRACE_ARGS	FTRACE_OPS_FL_SAVE_REGS
+#endif
+
+#ifndef HAVE_bdev_freeze
+#define bdev_freeze	freeze_bdev
+#define bdev_thaw	thaw_bdev
+#endif
+
+#ifndef HAVE_bdev_partno
+static inline u8 bdev_partno(const struct block_device *bdev)
+{
+	return bdev->bd_partno;
+}
+#endif
+
+#ifdef HAVE_class_interface_arg
+#define COMPAT_CLASS_ARG	, struct class_interface *intf
+#else
+#define COMPAT_CLASS_ARG
+#endif
+
+#ifndef HAVE_nomemsave
+static inline void blk_mq_unfreeze_queue_nomemrestore(struct request_queue *q)
+{
+	blk_mq_unfreeze_queue(q);
+}
+#endif
+
+/*
+ * Do the I/O statistics of a bio-based device tell what is in flight? Since 6.11
+ * drivers keep them only where the queue says so; before, all that complete
+ * later than in their submit_bio did, md alone by the queue's flag.
+ */
+static inline bool compat_in_flight_known(struct gendisk *disk)
+{
+	if (queue_is_mq(disk->queue) || blk_queue_io_stat(disk->queue))
+		return true;
+#ifdef BLK_FEAT_IO_STAT
+	/* Nothing is in flight outside of the submit_bio of a RAM disk. */
+	return bdev_synchronous(disk->part0);
+#else
+	return disk->major != MD_MAJOR;
+#endif
+}
+
+#endif /* BLKFILTER_COMPAT_H */

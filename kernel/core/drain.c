@@ -1,0 +1,111 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Waiting until every bio that passed the hook before now has completed.
+ *
+ * A write that was submitted before a moment may reach the disk after it. Whoever
+ * has told a user "everything from now on is known" (ATTACH), or "everything
+ * until now is behind you" (a checkpoint), must have waited for such writes.
+ *
+ * A bio that passed the hook stands in one of three places:
+ *
+ * 1. between the hook and its queue, in a task that runs or was preempted.
+ *    synchronize_rcu_tasks() waits until each task has slept or left the kernel:
+ *    then such a bio is in its queue, or waits at its entrance
+ * 2. in the queue of a request-based device: it holds a reference to the queue,
+ *    which freezing the queue waits for
+ * 3. in a bio-based driver (dm, md). While a task is in its submit_bio it holds a
+ *    reference to the queue, which freezing waits for; the driver has entered
+ *    the bio into the device's I/O statistics before that returns, and takes it
+ *    out when it completes. With the queue frozen nothing new is entered, so that
+ *    the count falls to zero
+ *
+ * Freezing holds new bios back at the queue's entrance for as long as what is in
+ * flight takes. Bios that had waited at the entrance while somebody else froze
+ * the queue are woken by the unfreeze; the second round is for them.
+ *
+ * Not covered: bios that blk-throttle holds back, that a suspended dm device
+ * defers, or that lie on the list of a task which sleeps in the submit_bio of a
+ * device stacked above.
+ */
+#include <linux/delay.h>
+#include <linux/jiffies.h>
+#include <linux/part_stat.h>
+#include <linux/rcupdate.h>
+#include <linux/sched/mm.h>
+
+#include <linux/blk-filter.h>
+
+#include "compat.h"
+
+#define DRAIN_TIMEOUT	(30 * HZ)
+
+static unsigned int disk_in_flight(struct gendisk *disk)
+{
+	struct block_device *bdev;
+	unsigned long partno;
+	long count = 0;
+	int cpu;
+
+	rcu_read_lock();
+	xa_for_each(&disk->part_tbl, partno, bdev) {
+		for_each_possible_cpu(cpu)
+			count += part_stat_local_read_cpu(bdev, in_flight[0], cpu) +
+				 part_stat_local_read_cpu(bdev, in_flight[1], cpu);
+	}
+	rcu_read_unlock();
+	return max(count, 0L);
+}
+
+/* Wait out what is in the queue, and in a bio-based driver behind it. */
+static int drain_queue(struct gendisk *disk)
+{
+	struct request_queue *q = disk->queue;
+	unsigned long deadline = jiffies + DRAIN_TIMEOUT;
+	unsigned int noio;
+	int ret = 0;
+
+	/* Reclaim must not wait for I/O to a queue that this task holds back. */
+	noio = memalloc_noio_save();
+	blk_freeze_queue_start(q);
+	if (!blk_mq_freeze_queue_wait_timeout(q, DRAIN_TIMEOUT)) {
+		ret = -ETIMEDOUT;
+	} else if (!queue_is_mq(q)) {
+		while (disk_in_flight(disk)) {
+			if (time_after(jiffies, deadline)) {
+				ret = -ETIMEDOUT;
+				break;
+			}
+			usleep_range(100, 500);
+		}
+	}
+	blk_mq_unfreeze_queue_nomemrestore(q);
+	memalloc_noio_restore(noio);
+	return ret;
+}
+
+/**
+ * blkfilter_drain() - wait for the bios that passed the hook before the call
+ * @bdev: a device; its whole disk is drained
+ *
+ * May sleep, for some tenths of a second and for as long as the slowest request
+ * in flight. For filters and for the core, in process context.
+ *
+ * Return: 0; -ETIMEDOUT when requests stayed in flight for half a minute;
+ * -EOPNOTSUPP when what is in flight cannot be known, because the I/O statistics
+ * of a bio-based device are switched off.
+ */
+int blkfilter_drain(struct block_device *bdev)
+{
+	struct gendisk *disk = bdev->bd_disk;
+	int round, ret = 0;
+
+	if (!compat_in_flight_known(disk))
+		return -EOPNOTSUPP;
+
+	for (round = 0; round < 2 && !ret; round++) {
+		synchronize_rcu_tasks();
+		ret = drain_queue(disk);
+	}
+	return ret;
+}
+EXPORT_SYMBOL_GPL(blkfilter_drain);

@@ -1,0 +1,129 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * Block device filters: the interface for modules that implement one.
+ *
+ * struct blkfilter, the first seven members of struct blkfilter_operations and
+ * the two functions that register them are those of the "block device filtering
+ * mechanism" series (v5, 2023). What stands below them goes beyond it; a filter
+ * that leaves those members zero behaves as it would there.
+ */
+#ifndef _LINUX_BLK_FILTER_H
+#define _LINUX_BLK_FILTER_H
+
+#include <uapi/linux/blk-filter.h>
+#include <linux/bio.h>
+#include <linux/list.h>
+
+#define BLKFILTER_VERSION	"0.1.0"
+
+struct block_device;
+struct blkfilter_operations;
+
+/**
+ * struct blkfilter - one filter on one device
+ * @ops: filled in by the core when the filter's attach callback returns
+ *
+ * A filter embeds this in its own per-device structure.
+ */
+struct blkfilter {
+	const struct blkfilter_operations *ops;
+};
+
+/**
+ * struct blkfilter_range - the part of a device that a bio touches
+ * @sector: the first sector, relative to the device the filter is attached to
+ * @count: sectors; 0 for a flush without data
+ *
+ * Zone operations carry no length in the bio: for them the range is the whole
+ * zone, or the whole device.
+ */
+struct blkfilter_range {
+	sector_t sector;
+	sector_t count;
+};
+
+/*
+ * Places in a device's stack. I/O meets the highest altitude first. The space
+ * between them is for other people's filters.
+ */
+#define BLKFILTER_ALTITUDE_TRACE	300000
+#define BLKFILTER_ALTITUDE_CBT		200000
+#define BLKFILTER_ALTITUDE_DEFAULT	150000
+#define BLKFILTER_ALTITUDE_GUARD	100000
+
+/**
+ * enum blkfilter_flags - properties of a filter
+ * @BLKFILTER_ATOMIC: the filter sees bios through filter_bio, which never
+ *	sleeps and never consumes one
+ * @BLKFILTER_NO_FREEZE: attaching needs no clean file system, so that none is
+ *	frozen around it
+ */
+enum blkfilter_flags {
+	BLKFILTER_ATOMIC = 1 << 0,
+	BLKFILTER_NO_FREEZE = 1 << 1,
+};
+
+/**
+ * struct blkfilter_operations - a filter's callbacks
+ * @link: the core's
+ * @owner: THIS_MODULE; held while the filter is attached anywhere
+ * @name: what ATTACH names it by, at most BLKFILTER_NAME_LENGTH bytes
+ * @attach: make the per-device structure, or an ERR_PTR. Bios may arrive before
+ *	it has returned to the caller of ATTACH. May sleep; called with the
+ *	disk's open_mutex held, so it must not open or close that disk
+ * @detach: free it. No other callback of this filter on this device runs, or
+ *	will. The device may be gone already. May sleep
+ * @ctl: a BLKFILTER_CTL command. @plen holds the bytes at @buf, and takes the
+ *	bytes left there. May sleep. Not serialised against itself. Checks for
+ *	CAP_SYS_ADMIN are the filter's
+ * @submit_bio: see one bio in a context that may sleep; true: it was consumed
+ *	and the caller must not submit it
+ * @altitude: place in the stack; 0 is BLKFILTER_ALTITUDE_DEFAULT
+ * @flags: of enum blkfilter_flags
+ * @filter_bio: see one bio, with preemption disabled and the range that it
+ *	touches of this device. A device sees each bio once, whether it was
+ *	submitted to it, to one of its partitions, or to the disk it is a
+ *	partition of; @bio is the submitter's and must not be changed
+ */
+struct blkfilter_operations {
+	struct list_head link;
+	struct module *owner;
+	const char *name;
+	struct blkfilter *(*attach)(struct block_device *bdev);
+	void (*detach)(struct blkfilter *flt);
+	int (*ctl)(struct blkfilter *flt, const unsigned int cmd,
+		   __u8 __user *buf, __u32 *plen);
+	bool (*submit_bio)(struct bio *bio);
+
+	unsigned int altitude;
+	unsigned int flags;
+	void (*filter_bio)(struct blkfilter *flt, struct bio *bio,
+			   struct blkfilter_range range);
+};
+
+int blkfilter_register(struct blkfilter_operations *ops);
+void blkfilter_unregister(struct blkfilter_operations *ops);
+int blkfilter_drain(struct block_device *bdev);
+
+/**
+ * blkfilter_changes_data() - does this operation change what the device holds?
+ * @op: of enum req_op
+ */
+static inline bool blkfilter_changes_data(unsigned int op)
+{
+	switch (op) {
+	case REQ_OP_WRITE:
+	case REQ_OP_DISCARD:
+	case REQ_OP_SECURE_ERASE:
+	case REQ_OP_WRITE_ZEROES:
+	case REQ_OP_ZONE_APPEND:
+	case REQ_OP_ZONE_RESET:
+	case REQ_OP_ZONE_RESET_ALL:
+	case REQ_OP_ZONE_FINISH:
+		return true;
+	default:
+		return false;
+	}
+}
+
+#endif /* _LINUX_BLK_FILTER_H */
