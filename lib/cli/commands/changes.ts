@@ -1,0 +1,98 @@
+// SPDX-License-Identifier: MIT
+import { InvalidArgumentError, type Command } from 'commander';
+
+import {
+  SECTOR_SIZE,
+  formatRange,
+  formatSize,
+  open,
+  parseRange,
+  type Changes,
+  type ChangesBatch,
+  type Extent,
+} from '../../index.js';
+import { write, type OutputOptions } from '../output.js';
+
+interface ChangesFlags extends OutputOptions {
+  since: number;
+  generation?: string;
+  range?: ReturnType<typeof parseRange>;
+}
+
+interface Header {
+  device: string;
+  since: number;
+  blockSectors: number;
+}
+
+/** Prints a part of the extents, however many there are in all, and hands on the sum of their sectors. */
+interface Printer {
+  begin(batch: ChangesBatch): string;
+  extents(extents: Extent[], first: boolean): string;
+  end(changedSectors: number): string;
+}
+
+function jsonPrinter(header: Header): Printer {
+  return {
+    // One document, written in parts: its last bracket is left open for the extents.
+    begin: ({ generation, epoch }) =>
+      `${JSON.stringify({ ...header, generation, epoch }).slice(0, -1)},"extents":[`,
+    extents: (extents, first) => (first ? '' : ',') + extents.map((extent) => JSON.stringify(extent)).join(','),
+    end: (changedSectors) => `],"changedSectors":${changedSectors}}\n`,
+  };
+}
+
+function textPrinter({ device, since, blockSectors }: Header): Printer {
+  return {
+    begin: ({ generation, epoch }) =>
+      `${device}: changes since epoch ${since}; now epoch ${epoch} of generation ${generation}; ` +
+      `blocks of ${formatSize(blockSectors * SECTOR_SIZE)}\n${'SECTORS'.padEnd(32)}SIZE\n`,
+    extents: (extents) =>
+      extents.map((one) => `${formatRange(one).padEnd(32)}${formatSize(one.count * SECTOR_SIZE)}\n`).join(''),
+    end: (changedSectors) => `${formatSize(changedSectors * SECTOR_SIZE)} changed\n`,
+  };
+}
+
+async function print(changes: Changes, printer: Printer): Promise<void> {
+  let begun = false;
+  let changedSectors = 0;
+  for await (const batch of changes.batches()) {
+    if (!begun) await write(printer.begin(batch));
+    begun = true;
+    if (batch.extents.length === 0) continue;
+    await write(printer.extents(batch.extents, changedSectors === 0));
+    for (const { count } of batch.extents) changedSectors += count;
+  }
+  await write(printer.end(changedSectors));
+}
+
+async function changes(path: string, { since, generation, range, json }: ChangesFlags): Promise<void> {
+  const device = await open(path);
+  try {
+    const tracker = await device.filter('cbt');
+    const { blockSize } = await tracker.info();
+    const header = { device: path, since, blockSectors: blockSize / SECTOR_SIZE };
+    await print(
+      tracker.changes({ since, ...range, ...(generation !== undefined && { generation }) }),
+      json ? jsonPrinter(header) : textPrinter(header),
+    );
+  } finally {
+    await device.close();
+  }
+}
+
+function parseEpoch(text: string): number {
+  if (!/^\d+$/.test(text)) throw new InvalidArgumentError('An epoch is a whole number, as `checkpoint` returns it.');
+  return Number(text);
+}
+
+export function addChanges(program: Command): void {
+  program
+    .command('changes DEV')
+    .description('show which sectors changed')
+    .requiredOption('--since <epoch>', 'changes in this epoch or later', parseEpoch)
+    .option('--generation <uuid>', 'fail if tracking had a gap since this generation')
+    .option('--range <sectors>', 'only these sectors, such as 0-2047', parseRange)
+    .option('--json', 'print JSON')
+    .action(changes);
+}

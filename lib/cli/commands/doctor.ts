@@ -1,0 +1,26 @@
+// SPDX-License-Identifier: MIT
+import type { Command } from 'commander';
+
+import { doctor } from '../../index.js';
+import { answer, exit, paint, type OutputOptions } from '../output.js';
+
+async function run(options: OutputOptions): Promise<void> {
+  const result = await doctor();
+  await answer(options, result, () =>
+    result.checks
+      .flatMap(({ name, ok, detail, hint }) => [
+        `${ok ? paint('green', 'ok  ') : paint('red', 'FAIL')} ${name}: ${detail}`,
+        ...(hint === null ? [] : [`     ${hint}`]),
+      ])
+      .join('\n'),
+  );
+  if (!result.ok) process.exitCode = exit.failed;
+}
+
+export function addDoctor(program: Command): void {
+  program
+    .command('doctor')
+    .description('look for what this machine lacks')
+    .option('--json', 'print JSON')
+    .action(run);
+}

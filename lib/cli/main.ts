@@ -1,0 +1,53 @@
+#!/usr/bin/env node
+// SPDX-License-Identifier: MIT
+import { Command, CommanderError } from 'commander';
+import { createRequire } from 'node:module';
+
+import { BlkfilterError } from '../index.js';
+import { addAttach } from './commands/attach.js';
+import { addChanges } from './commands/changes.js';
+import { addCheckpoint } from './commands/checkpoint.js';
+import { addDetach } from './commands/detach.js';
+import { addDoctor } from './commands/doctor.js';
+import { addModule } from './commands/module.js';
+import { addStatus } from './commands/status.js';
+import { complain, exit } from './output.js';
+
+const { version } = createRequire(import.meta.url)('../../package.json') as { version: string };
+const json = process.argv.includes('--json');
+
+// A reader that has seen enough, such as head, is no failure.
+process.stdout.on('error', (error: NodeJS.ErrnoException) => {
+  if (error.code !== 'EPIPE') throw error;
+  process.exit(exit.done);
+});
+
+const program = new Command('blkfilter')
+  .description('filter and track the I/O of live block devices')
+  .version(version)
+  .exitOverride()
+  // Errors go through complain(), for --json. What is written here is the help that was not asked for.
+  .configureOutput({ outputError: () => undefined, ...(json && { writeErr: () => undefined }) });
+
+for (const add of [addDoctor, addModule, addStatus, addAttach, addDetach, addCheckpoint, addChanges]) add(program);
+
+/** Commander's errors are all about usage, except that it ends --help and --version with one too. */
+function fail(error: unknown): number {
+  if (!(error instanceof CommanderError)) {
+    complain(error, json);
+    return error instanceof BlkfilterError && error.code === 'ERR_BLKFILTER_ARGUMENT' ? exit.usage : exit.failed;
+  }
+  if (error.exitCode === 0) return exit.done;
+  const reason = error.code === 'commander.help' ? 'no command given' : error.message.replace(/^error: /, '');
+  complain(
+    new BlkfilterError({ code: 'ERR_BLKFILTER_ARGUMENT', reason, hint: '`blkfilter --help` lists the commands' }),
+    json,
+  );
+  return exit.usage;
+}
+
+try {
+  await program.parseAsync();
+} catch (error) {
+  process.exitCode = fail(error);
+}

@@ -1,0 +1,148 @@
+// SPDX-License-Identifier: MIT
+import { z } from 'zod';
+
+import { Connection } from './connection.js';
+import { BlkfilterError, explain, explainFailure } from './errors.js';
+import { ChangeTracker, type CbtOptions } from './filters/cbt.js';
+import { Filter } from './filters/filter.js';
+import { native } from './native.js';
+import { check, filterName } from './options.js';
+import { coreLoaded, filtersOf, type AttachedFilter } from './sysfs.js';
+import { SECTOR_SIZE } from './units.js';
+
+/** The filters that have a typed handle, by name. */
+export interface FilterTypes {
+  cbt: { options: CbtOptions; handle: ChangeTracker };
+}
+
+/** The options of the filter of that name. A filter that this package does not know takes none. */
+export type OptionsOf<Name extends string> = Name extends keyof FilterTypes
+  ? FilterTypes[Name]['options']
+  : Record<string, never>;
+
+/** The handle of the filter of that name. */
+export type HandleOf<Name extends string> = Name extends keyof FilterTypes ? FilterTypes[Name]['handle'] : Filter;
+
+const types = new Map<string, typeof Filter>([['cbt', ChangeTracker]]);
+const typeOf = (name: string): typeof Filter => types.get(name) ?? Filter;
+
+const devicePath = z.string().regex(/^[^\0]+$/, 'not a path');
+
+/**
+ * Opens a block device: a whole disk or a partition.
+ * @param path its node, such as `/dev/sda`
+ * @throws {BlkfilterError} `ENOENT`; `ENOTBLK` no block device; `EACCES`; `ERR_BLKFILTER_ADDON` the addon is not built
+ */
+export async function open(path: string): Promise<BlockDevice> {
+  const checked = check(devicePath, path, 'path');
+  try {
+    return new BlockDevice(new Connection(checked, await native().open(checked)));
+  } catch (error) {
+    throw explainFailure(error, { path: checked }, coreLoaded());
+  }
+}
+
+/**
+ * An open block device. Its calls run one after the other, off the main thread. Sector numbers, counts and epochs are
+ * numbers, always exact: what does not fit into a safe integer is an error.
+ */
+export class BlockDevice {
+  readonly #connection: Connection;
+
+  /** @internal Use {@link open}. */
+  constructor(connection: Connection) {
+    this.#connection = connection;
+  }
+
+  /** The path it was opened with. */
+  get path(): string {
+    return this.#connection.path;
+  }
+
+  /**
+   * The device's size in sectors of 512 bytes, now: devices can grow.
+   * @throws {BlkfilterError} `EBADF` the device is closed
+   */
+  async sectors(): Promise<number> {
+    return this.#connection.call('', (handle) => handle.sectors());
+  }
+
+  /** The device's size in bytes, see {@link sectors}. */
+  async size(): Promise<number> {
+    return (await this.sectors()) * SECTOR_SIZE;
+  }
+
+  /**
+   * Attaches a filter, on the fly: nothing has to be unmounted or stopped. When this is done, all I/O that has not
+   * completed yet is seen by the filter.
+   * @param name the filter's registered name
+   * @param options the filter's own
+   * @returns the filter's handle: a {@link ChangeTracker} for `cbt`
+   * @throws {BlkfilterError} `ERR_BLKFILTER_ARGUMENT` an option is wrong; `ENOENT` no such filter; `EALREADY`; `EBUSY`
+   *   its altitude is taken; `EPERM`; `ENODEV`; `EMODULE`. After an error the filter is not attached by this call
+   */
+  async attach<Name extends string>(name: Name, options?: OptionsOf<Name>): Promise<HandleOf<Name>> {
+    const filter = this.#handle(name);
+    const untyped: Filter = filter;
+    const wanted = check(typeOf(name).options(), options ?? {}, name);
+    await this.#connection.call(name, (handle) => handle.attach(name));
+    try {
+      await untyped.configure(wanted);
+    } catch (error) {
+      // Nothing half done. Should this fail too, the filter or the disk is gone, and the first error says more.
+      await untyped.detach().catch(() => undefined);
+      throw error;
+    }
+    return filter;
+  }
+
+  /**
+   * The handle of a filter that is attached already.
+   * @param name the filter's registered name
+   * @throws {BlkfilterError} `ENOENT` it is not attached
+   */
+  async filter<Name extends string>(name: Name): Promise<HandleOf<Name>> {
+    const filter = this.#handle(name);
+    if ((await this.filters()).some((attached) => attached.name === name)) return filter;
+    const context = { path: this.path, filter: name, coreLoaded: coreLoaded() };
+    const code = context.coreLoaded ? 'ENOENT' : 'ENOTTY';
+    throw new BlkfilterError({ code, ...explain('BLKFILTER_CTL', code, context), path: this.path });
+  }
+
+  /**
+   * Takes a filter off the device, see {@link Filter.detach}.
+   * @param name the filter's registered name
+   */
+  async detach(name: string): Promise<void> {
+    await this.#handle(name).detach();
+  }
+
+  /** The filters that are attached, highest altitude first. */
+  async filters(): Promise<AttachedFilter[]> {
+    const { major, minor } = this.#connection.handle;
+    return filtersOf(`/sys/dev/block/${major}:${minor}`);
+  }
+
+  /**
+   * Sends a command of a filter that is attached, see {@link Filter.ctl}.
+   * @param name the filter's registered name
+   */
+  async ctl(name: string, command: number, data?: Uint8Array): Promise<Buffer> {
+    return this.#handle(name).ctl(command, data);
+  }
+
+  /** Closes the device once the calls that were made are done. Filters stay attached. Closing again does nothing. */
+  async close(): Promise<void> {
+    await this.#connection.handle.close();
+  }
+
+  /** `await using` closes the device. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.close();
+  }
+
+  #handle<Name extends string>(name: Name): HandleOf<Name> {
+    const Type = typeOf(check(filterName, name, 'filter'));
+    return new Type(this.#connection, name) as HandleOf<Name>;
+  }
+}

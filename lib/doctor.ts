@@ -1,0 +1,153 @@
+// SPDX-License-Identifier: MIT
+// What this machine lacks, before it fails somewhere else.
+import { existsSync } from 'node:fs';
+import { access, constants, readFile } from 'node:fs/promises';
+import { delimiter, join } from 'node:path';
+import { release } from 'node:os';
+import { promisify } from 'node:util';
+import { gunzip } from 'node:zlib';
+
+import { BlkfilterError } from './errors.js';
+import * as modules from './modules.js';
+import { native, packageRoot } from './native.js';
+import { readIfThere } from './sysfs.js';
+
+/** One thing that was looked at. */
+export interface Check {
+  name: string;
+  ok: boolean;
+  /** What is the case. Says "unknown" where it could not be found out; that alone is not a failure. */
+  detail: string;
+  /** What to do; null when nothing is wrong. */
+  hint: string | null;
+}
+
+const CAP_SYS_ADMIN = 21n;
+
+const found = (name: string, detail: string): Check => ({ name, ok: true, detail, hint: null });
+const wrong = (name: string, detail: string, hint: string): Check => ({ name, ok: false, detail, hint });
+
+function node(): Check {
+  const [major = 0, minor = 0] = process.versions.node.split('.').map(Number);
+  const enough = major > 20 || (major === 20 && minor >= 19);
+  return enough ? found('node', process.version) : wrong('node', process.version, 'install Node.js 20.19 or newer');
+}
+
+function platform(): Check {
+  const detail = `${process.platform} ${process.arch}`;
+  return process.platform === 'linux' ? found('platform', detail) : wrong('platform', detail, 'run it on Linux');
+}
+
+function addon(): Check {
+  try {
+    native();
+    return found('addon', 'loads');
+  } catch (error) {
+    const { message, hint } = error as BlkfilterError;
+    return wrong('addon', message, hint ?? 'build it');
+  }
+}
+
+async function privilege(): Promise<Check> {
+  const effective = /^CapEff:\s*([\da-f]+)/m.exec((await readIfThere('/proc/self/status')) ?? '')?.[1];
+  const detail = `user ${process.geteuid?.() ?? 'unknown'}`;
+  return effective !== undefined && (BigInt(`0x${effective}`) >> CAP_SYS_ADMIN) & 1n
+    ? found('privilege', `${detail}, has CAP_SYS_ADMIN`)
+    : wrong('privilege', `${detail}, lacks CAP_SYS_ADMIN`, 'run it as root');
+}
+
+function kernel(): Check {
+  const [major = 0, minor = 0] = release().split('.').map(Number);
+  return major > 6 || (major === 6 && minor >= 1)
+    ? found('kernel', release())
+    : wrong('kernel', release(), 'boot Linux 6.1 or newer');
+}
+
+async function kernelConfig(): Promise<string | undefined> {
+  const packed = await readFile('/proc/config.gz').catch(() => undefined);
+  if (packed) return (await promisify(gunzip)(packed)).toString();
+  return readFile(`/boot/config-${release()}`, 'utf8').catch(() =>
+    readFile(`/lib/modules/${release()}/build/.config`, 'utf8').catch(() => undefined),
+  );
+}
+
+async function ftraceConfig(): Promise<Check> {
+  const config = await kernelConfig();
+  if (config === undefined) return found('ftrace-config', 'unknown: no readable configuration of this kernel');
+  const has = (option: string): boolean => new RegExp(`^CONFIG_${option}=y$`, 'm').test(config);
+  const lacks = ['MODULES', 'DYNAMIC_FTRACE', 'KALLSYMS'].filter((option) => !has(option));
+  if (!has('DYNAMIC_FTRACE_WITH_ARGS') && !has('DYNAMIC_FTRACE_WITH_REGS')) lacks.push('DYNAMIC_FTRACE_WITH_ARGS');
+  return lacks.length
+    ? wrong('ftrace-config', `lacks ${lacks.map((o) => `CONFIG_${o}`).join(', ')}`, 'boot a kernel of your distribution')
+    : found('ftrace-config', 'has what the hooks need');
+}
+
+async function ftraceEnabled(): Promise<Check> {
+  const value = (await readIfThere('/proc/sys/kernel/ftrace_enabled'))?.trim();
+  if (value === undefined) return found('ftrace-enabled', 'unknown: no such sysctl');
+  return value === '1'
+    ? found('ftrace-enabled', 'kernel.ftrace_enabled is 1')
+    : wrong('ftrace-enabled', `kernel.ftrace_enabled is ${value}`, 'run `sysctl kernel.ftrace_enabled=1`');
+}
+
+async function lockdown(): Promise<Check> {
+  const text = await readIfThere('/sys/kernel/security/lockdown').catch(() => undefined);
+  const mode = /\[(\w+)\]/.exec(text ?? '')?.[1];
+  if (mode === undefined) return found('lockdown', text === undefined ? 'not in this kernel' : 'unknown');
+  return mode === 'none'
+    ? found('lockdown', 'none')
+    : wrong('lockdown', mode, 'sign the modules with a key that the kernel trusts, or boot without Secure Boot');
+}
+
+async function inPath(command: string): Promise<boolean> {
+  const folders = (process.env.PATH ?? '').split(delimiter);
+  const tries = folders.map((folder) => access(join(folder, command), constants.X_OK).then(() => true, () => false));
+  return (await Promise.all(tries)).includes(true);
+}
+
+/** What a build needs is missed only where a build is needed. */
+async function buildTools(needed: boolean): Promise<Check[]> {
+  const missing = (name: string, detail: string, hint: string): Check =>
+    needed ? wrong(name, detail, hint) : found(name, `${detail}; not needed, the modules are there`);
+  const folder = modules.kernelBuildFolder();
+  const headers = existsSync(folder)
+    ? found('headers', folder)
+    : missing('headers', `no ${folder}`, `install them: \`apt-get install linux-headers-${release()}\``);
+  const absent = (await Promise.all(['make', 'gcc'].map(async (c) => ((await inPath(c)) ? [] : [c])))).flat();
+  const compiler = absent.length
+    ? missing('compiler', `no ${absent.join(', no ')}`, 'install them: `apt-get install build-essential`')
+    : found('compiler', 'make and gcc');
+  return [headers, compiler];
+}
+
+async function moduleCheck({ name, loaded, version, installed, built }: modules.ModuleStatus): Promise<Check> {
+  if (!loaded) {
+    return installed || built
+      ? wrong(name, `not loaded; ${installed ? 'installed' : 'built'}`, 'load it with `blkfilter module load`')
+      : wrong(name, 'neither loaded, installed nor built', 'build it with `blkfilter module build`');
+  }
+  const ours = (JSON.parse(await readFile(join(packageRoot, 'package.json'), 'utf8')) as { version: string }).version;
+  if (version === null) return found(name, 'loaded, version unknown');
+  return version === ours
+    ? found(name, `loaded, version ${version}`)
+    : wrong(name, `loaded, version ${version}; this package is ${ours}`, 'build, unload and load: `blkfilter module …`');
+}
+
+/** Looks at everything that the package needs of the machine. Changes nothing. */
+export async function doctor(): Promise<{ ok: boolean; checks: Check[] }> {
+  const status = await modules.status();
+  const needed = status.some(({ loaded, installed, built }) => !loaded && !installed && built === null);
+  const checks = [
+    node(),
+    platform(),
+    addon(),
+    await privilege(),
+    kernel(),
+    await ftraceConfig(),
+    await ftraceEnabled(),
+    await lockdown(),
+    ...(await buildTools(needed)),
+    ...(await Promise.all(status.map(moduleCheck))),
+  ];
+  return { ok: checks.every(({ ok }) => ok), checks };
+}

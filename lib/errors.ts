@@ -1,0 +1,225 @@
+// SPDX-License-Identifier: MIT
+import { constants } from 'node:os';
+import { getSystemErrorMap } from 'node:util';
+
+/** What a {@link BlkfilterError} is made of. */
+export interface ErrorParts {
+  code: string;
+  /** What went wrong, without the code. */
+  reason: string;
+  /** What to do about it. */
+  hint?: string | undefined;
+  /** Negative, as in Node's own errors. */
+  errno?: number | undefined;
+  syscall?: string | undefined;
+  /** The ioctl's name. */
+  request?: string | undefined;
+  path?: string | undefined;
+  cause?: unknown;
+}
+
+/**
+ * Every failure of this package. `code`, `errno`, `syscall`, `path` and the form of the message are those of Node's own
+ * file system errors; `hint` says what to do.
+ *
+ * Besides the kernel's codes there are
+ * - `EGENERATION`: tracking had a gap since the generation that was asked for;
+ * - `EMODULE`: the kernel module is not loaded, not built, or cannot be loaded or unloaded;
+ * - `ERR_BLKFILTER_ARGUMENT`: an option or argument is wrong; nothing was changed;
+ * - `ERR_BLKFILTER_ADDON`: the native addon is not built, or not for this machine.
+ */
+export class BlkfilterError extends Error {
+  override readonly name = 'BlkfilterError';
+  readonly code: string;
+  declare readonly errno?: number;
+  declare readonly syscall?: string;
+  /** The ioctl's name. */
+  declare readonly request?: string;
+  declare readonly path?: string;
+  declare readonly hint?: string;
+
+  constructor({ code, reason, hint, errno, syscall, request, path, cause }: ErrorParts) {
+    const call = [syscall, request, path === undefined ? undefined : `'${path}'`].filter(Boolean).join(' ');
+    super(`${code}: ${reason}${call && `, ${call}`}`, cause === undefined ? undefined : { cause });
+    this.code = code;
+    // Only what is known becomes a property, as in Node's own errors.
+    const known = Object.entries({ errno, syscall, request, path, hint }).filter(([, value]) => value !== undefined);
+    Object.assign(this, Object.fromEntries(known));
+  }
+
+  /** The same failure of the same call, explained better. */
+  reworded(words: Pick<ErrorParts, 'reason' | 'hint'>): BlkfilterError {
+    return new BlkfilterError({ ...this, ...words }).withStackOf(this);
+  }
+
+  /** Takes over where another error was made. */
+  withStackOf({ stack = '' }: Error): this {
+    const frames = stack.indexOf('\n    at ');
+    if (frames >= 0) this.stack = `${this.name}: ${this.message}${stack.slice(frames)}`;
+    return this;
+  }
+}
+
+/** Where a failed call was made. */
+export interface CallContext {
+  path: string;
+  filter?: string;
+}
+
+interface Situation extends CallContext {
+  coreLoaded: boolean;
+}
+
+interface Explanation {
+  code?: string;
+  reason: string;
+  hint?: string;
+}
+
+type Explain = (situation: Situation) => Explanation;
+
+const asRoot = 'run it as root (it needs CAP_SYS_ADMIN)';
+const seeStatus = ({ path }: CallContext): string => `\`blkfilter status ${path}\` lists what is attached`;
+
+/** What a code means whichever request it answers. */
+const anyRequest: Record<string, Explain> = {
+  EPERM: () => ({ reason: 'operation not permitted', hint: asRoot }),
+  EACCES: () => ({ reason: 'permission denied', hint: asRoot }),
+  EBADF: () => ({ reason: 'the device is closed', hint: 'open it again' }),
+  ENODEV: () => ({ reason: 'the disk is gone or going', hint: '`lsblk -p` lists the disks that are there' }),
+  ENOTTY: ({ coreLoaded }) =>
+    coreLoaded
+      ? {
+          reason: 'the loaded blkfilter modules do not know this request',
+          hint: 'they are of another version: `blkfilter module unload`, `module build`, `module load`',
+        }
+      : {
+          code: 'EMODULE',
+          reason: 'the kernel module blkfilter is not loaded',
+          hint: 'load it with `blkfilter module load`',
+        },
+};
+
+const anyCtl: Record<string, Explain> = {
+  ENOENT: ({ filter, path }) => ({
+    reason: `filter '${filter}' is not attached`,
+    hint: `attach it with \`blkfilter attach ${path} ${filter}\``,
+  }),
+};
+
+const anyRead: Record<string, Explain> = {
+  ...anyCtl,
+  EINVAL: () => ({
+    reason: 'the epoch or the range is out of bounds',
+    hint: 'epochs go from 1 to the current one; a bitmap starts at a multiple of the block size, inside the device',
+  }),
+  ESTALE: () => ({
+    code: 'EGENERATION',
+    reason: 'tracking had a gap: that generation is over',
+    hint: 'copy everything once, and go on from the generation and epoch of a new checkpoint',
+  }),
+};
+
+const requests: Record<string, Record<string, Explain>> = {
+  open: {
+    ENOENT: () => ({ reason: 'no such file or directory', hint: '`lsblk -p` lists the disks and partitions' }),
+    ENOTBLK: () => ({
+      reason: 'not a block device',
+      hint: 'name the node of a disk or partition, such as /dev/sda; `lsblk -p` lists them',
+    }),
+    ENXIO: () => ({ reason: 'no device stands behind this node', hint: '`lsblk -p` lists the disks that are there' }),
+    ENOMEDIUM: () => ({ reason: 'the drive is empty', hint: 'insert a medium' }),
+  },
+  BLKGETSIZE64: {},
+  BLKFILTER_ATTACH: {
+    ENOENT: ({ filter }) => ({
+      reason: `no filter named '${filter}' is registered`,
+      hint: `load its module: \`modprobe blkfilter_${filter}\`, or \`blkfilter module load\` for the ones of this package`,
+    }),
+    EALREADY: (at) => ({ reason: `filter '${at.filter}' is attached already`, hint: seeStatus(at) }),
+    EBUSY: (at) => ({ reason: `another filter holds the altitude of '${at.filter}'`, hint: seeStatus(at) }),
+  },
+  BLKFILTER_DETACH: {
+    ENOENT: () => ({ reason: 'no filter is attached', hint: '`blkfilter status` lists the devices that have filters' }),
+    EINVAL: (at) => ({ reason: `filter '${at.filter}' is not attached, others are`, hint: seeStatus(at) }),
+  },
+  BLKFILTER_CTL: {
+    ...anyCtl,
+    EINVAL: ({ filter }) => ({
+      reason: `filter '${filter}' refused the argument`,
+      hint: 'its size and contents must be those of the command',
+    }),
+    ENOTTY: (at) =>
+      at.coreLoaded
+        ? { reason: `filter '${at.filter}' does not take this command`, hint: "its UAPI header lists the ones it takes" }
+        : explainAny('ENOTTY', at),
+  },
+  BLKFILTER_CBT_INFO: anyCtl,
+  BLKFILTER_CBT_CONFIGURE: {
+    ...anyCtl,
+    EINVAL: () => ({
+      reason: 'cbt refused the block size',
+      hint: 'it is a power of two within the limits of linux/blkfilter/cbt.h',
+    }),
+    EBUSY: () => ({
+      reason: 'cbt is configured already',
+      hint: 'options are taken once, before the first checkpoint: detach, and attach with the options wanted',
+    }),
+  },
+  BLKFILTER_CBT_CHECKPOINT: anyCtl,
+  BLKFILTER_CBT_CHANGES: anyRead,
+  BLKFILTER_CBT_BITMAP: anyRead,
+  BLKFILTER_CBT_MARK: {
+    ...anyCtl,
+    EINVAL: () => ({
+      reason: 'the extent is empty or ends beyond the device',
+      hint: '`blkfilter status` shows how many sectors the device has',
+    }),
+  },
+};
+
+function explainAny(code: string, situation: Situation): Explanation {
+  const [, text] = [...getSystemErrorMap().values()].find(([name]) => name === code) ?? [];
+  return anyRequest[code]?.(situation) ?? { reason: text ?? 'the kernel refused the request' };
+}
+
+/**
+ * Says what an errno of a request means and what to do.
+ * @param request the ioctl's name, or `open`
+ * @param code the errno's name
+ */
+export function explain(request: string, code: string, situation: Situation): Explanation {
+  return requests[request]?.[code]?.(situation) ?? explainAny(code, situation);
+}
+
+// ENOTBLK has no name in libuv nor in node:os, which has some that libuv lacks (ESTALE).
+const otherNames = new Map([[15, 'ENOTBLK'], [123, 'ENOMEDIUM']]);
+
+/** The name of a (negative) errno. */
+export function errnoName(errno: number): string {
+  const known = getSystemErrorMap().get(errno)?.[0] ?? Object.entries(constants.errno).find(([, n]) => n === -errno)?.[0];
+  return known ?? otherNames.get(-errno) ?? `errno ${-errno}`;
+}
+
+/** What the addon puts on the errors that it rejects with. */
+interface SystemFailure extends Error {
+  errno: number;
+  syscall: string;
+  request?: string;
+}
+
+const isSystemFailure = (error: unknown): error is SystemFailure =>
+  error instanceof Error && 'errno' in error && 'syscall' in error;
+
+/**
+ * Turns the addon's error into one that explains itself. Anything else is returned as it is.
+ * @param coreLoaded whether blkfilter.ko is loaded: without it the kernel answers ENOTTY to everything
+ */
+export function explainFailure(error: unknown, context: CallContext, coreLoaded: boolean): unknown {
+  if (!isSystemFailure(error)) return error;
+  const { errno, syscall, request } = error;
+  const name = errnoName(errno);
+  const { code = name, ...rest } = explain(request ?? syscall, name, { ...context, coreLoaded });
+  // The addon made its error when it was called, so its frames lead to the caller.
+  return new BlkfilterError({ code, ...rest, errno, syscall, request, path: context.path }).withStackOf(error);
+}

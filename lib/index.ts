@@ -1,0 +1,19 @@
+// SPDX-License-Identifier: MIT
+export { open, BlockDevice, type FilterTypes, type HandleOf, type OptionsOf } from './device.js';
+export { Filter } from './filters/filter.js';
+export {
+  ChangeTracker,
+  type CbtInfo,
+  type CbtOptions,
+  type Changes,
+  type ChangesBatch,
+  type ChangesOptions,
+  type Checkpoint,
+} from './filters/cbt.js';
+export { type ChangeBitmap } from './extents.js';
+export { filteredDevices, type AttachedFilter, type FilteredDevice } from './sysfs.js';
+export { BlkfilterError } from './errors.js';
+export { SECTOR_SIZE, formatRange, formatSize, parseRange, parseSize, type Extent } from './units.js';
+export { doctor, type Check } from './doctor.js';
+export * as modules from './modules.js';
+export { type ModuleStatus } from './modules.js';

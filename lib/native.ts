@@ -1,0 +1,103 @@
+// SPDX-License-Identifier: MIT
+import bindings from 'bindings';
+import { dirname } from 'node:path';
+
+import { BlkfilterError } from './errors.js';
+
+/** An open device. Calls run one after the other, off the main thread. */
+export interface NativeDevice {
+  readonly major: number;
+  readonly minor: number;
+  sectors(): Promise<number>;
+  attach(filter: string): Promise<void>;
+  detach(filter: string): Promise<void>;
+  ctl(filter: string, command: number, data: Uint8Array): Promise<Buffer>;
+  close(): Promise<void>;
+}
+
+export interface NativeInfo {
+  sectors: number;
+  blockSize: number;
+  epoch: number;
+  generation: string;
+  gap: string;
+  memory: number;
+  overreported: number;
+}
+
+export interface NativeChanges {
+  generation: string;
+  epoch: number;
+  /** Where to go on; `end` when done. */
+  cursor: number;
+  end: number;
+  /** Sector and count in turns. */
+  extents: Float64Array;
+}
+
+/** The commands of the cbt filter. A generation of null is any. */
+interface NativeCbt {
+  readonly blockSizeDefault: number;
+  readonly blockSizeMin: number;
+  readonly blockSizeMax: number;
+  info(device: NativeDevice): Promise<NativeInfo>;
+  configure(device: NativeDevice, blockSize: number): Promise<void>;
+  checkpoint(device: NativeDevice): Promise<{ generation: string; epoch: number }>;
+  changes(
+    device: NativeDevice,
+    generation: string | null,
+    since: number,
+    cursor: number,
+    end: number,
+    capacity: number,
+  ): Promise<NativeChanges>;
+  bitmap(
+    device: NativeDevice,
+    generation: string | null,
+    since: number,
+    sector: number,
+    count: number,
+    length: number,
+  ): Promise<{ generation: string; epoch: number; bits: Buffer }>;
+  mark(device: NativeDevice, sector: number, count: number): Promise<void>;
+}
+
+export interface Addon {
+  readonly filterNameLength: number;
+  open(path: string): Promise<NativeDevice>;
+  readonly cbt: NativeCbt;
+}
+
+/** The package's own folder. */
+export const packageRoot = dirname(import.meta.dirname);
+
+const places = [
+  ['module_root', 'build', 'Release', 'bindings'],
+  ['module_root', 'build', 'Debug', 'bindings'],
+  ['module_root', 'prebuilds', `${process.platform}-${process.arch}`, 'bindings'],
+];
+
+function load(): Addon {
+  try {
+    return bindings({ bindings: 'blkfilter', module_root: packageRoot, try: places } as bindings.Options) as Addon;
+  } catch (cause) {
+    // The list of places is in the cause; a library that was found and does not load says why in one line.
+    const absent = cause instanceof Error && 'tries' in cause;
+    throw new BlkfilterError({
+      code: 'ERR_BLKFILTER_ADDON',
+      reason: absent ? 'the native addon is not built' : `the native addon does not load: ${String(cause)}`,
+      hint: `build it with \`npm --prefix ${packageRoot} run build:addon\``,
+      cause,
+    });
+  }
+}
+
+let addon: Addon | undefined;
+
+/**
+ * The addon, loaded when it is first wanted: what can be done without it still works.
+ * @throws {BlkfilterError} `ERR_BLKFILTER_ADDON`, with the command that builds it
+ */
+export function native(): Addon {
+  return (addon ??= load());
+}

@@ -1,0 +1,64 @@
+// SPDX-License-Identifier: MIT
+// Checks of what comes from outside.
+import { z } from 'zod';
+
+import { BlkfilterError } from './errors.js';
+import { native } from './native.js';
+import { parseSize } from './units.js';
+
+/** A sector number, a count or an epoch: exact, so a safe integer. */
+export const whole = z.int().nonnegative();
+
+/** Bytes, as a number or as text that {@link parseSize} reads. */
+export const size = z.union([
+  z.int().nonnegative(),
+  z.string().transform((text, context) => {
+    try {
+      return parseSize(text);
+    } catch {
+      context.addIssue({ code: 'custom', message: `'${text}' is not a size` });
+      return z.NEVER;
+    }
+  }),
+]);
+
+/** A generation's UUID. All zero would mean "any" to the kernel, and switch the check off unnoticed. */
+export const generation = z
+  .string()
+  .regex(/^[\da-f]{8}(-[\da-f]{4}){3}-[\da-f]{12}$/i, 'not a UUID')
+  .refine((uuid) => /[^0-]/.test(uuid), 'the nil UUID is no generation')
+  .transform((uuid) => uuid.toLowerCase());
+
+export const signal = z.instanceof(AbortSignal);
+
+/** A filter's name: what fits into the kernel's field, which need not be terminated. */
+export const filterName = z
+  .string()
+  .regex(/^[^\0\n/]+$/, 'not a filter name')
+  .refine((name) => Buffer.byteLength(name) <= native().filterNameLength, 'too long for a filter name');
+
+function known(schema: z.ZodType): string | undefined {
+  if (!(schema instanceof z.ZodObject)) return undefined;
+  const names = Object.keys(schema.shape as object);
+  return names.length ? `known options: ${names.join(', ')}` : 'it takes no options';
+}
+
+function describe(issue: z.core.$ZodIssue, what: string): string {
+  if (issue.code === 'unrecognized_keys') return `${what}: unknown option ${issue.keys.map((k) => `'${k}'`).join(', ')}`;
+  return `${[what, ...issue.path.map(String)].join('.')}: ${issue.message}`;
+}
+
+/**
+ * Checks a value from outside.
+ * @param what what the value is, for the message
+ * @throws {BlkfilterError} `ERR_BLKFILTER_ARGUMENT`, which names each option that is wrong
+ */
+export function check<Schema extends z.ZodType>(schema: Schema, value: unknown, what: string): z.output<Schema> {
+  const result = schema.safeParse(value);
+  if (result.success) return result.data;
+  throw new BlkfilterError({
+    code: 'ERR_BLKFILTER_ARGUMENT',
+    reason: result.error.issues.map((issue) => describe(issue, what)).join('; '),
+    hint: known(schema),
+  });
+}

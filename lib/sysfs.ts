@@ -1,0 +1,72 @@
+// SPDX-License-Identifier: MIT
+// What the kernel says in /sys. Anyone may read it, without opening a device.
+import { existsSync } from 'node:fs';
+import { readFile, readdir } from 'node:fs/promises';
+
+/** A filter that is attached to a device. */
+export interface AttachedFilter {
+  name: string;
+  /** Its place in the device's stack: I/O meets the highest first. Null if its module went away meanwhile. */
+  altitude: number | null;
+}
+
+/** A device that has filters. */
+export interface FilteredDevice {
+  path: string;
+  /** Its size in sectors. */
+  sectors: number;
+  /** Highest altitude first. */
+  filters: AttachedFilter[];
+}
+
+/** Whether blkfilter.ko is loaded. */
+export const coreLoaded = (): boolean => existsSync('/sys/module/blkfilter');
+
+/** A file's text; undefined when there is no such file, or the device behind it just went. */
+export async function readIfThere(path: string): Promise<string | undefined> {
+  try {
+    return await readFile(path, 'utf8');
+  } catch (error) {
+    if (['ENOENT', 'ENODEV', 'ENOTDIR'].includes((error as NodeJS.ErrnoException).code ?? '')) return undefined;
+    throw error;
+  }
+}
+
+const lines = (text: string): string[] => text.split('\n').filter((line) => line !== '');
+
+/** The registered filters by name, with their altitudes. */
+async function altitudes(): Promise<Map<string, number>> {
+  const text = (await readIfThere('/sys/module/blkfilter/parameters/filters')) ?? '';
+  return new Map(
+    lines(text).flatMap((line) => {
+      const [, name, altitude] = /^(.*) (-?\d+)$/.exec(line) ?? [];
+      return name === undefined ? [] : [[name, Number(altitude)] as const];
+    }),
+  );
+}
+
+/**
+ * The filters of a device, highest altitude first.
+ * @param folder the device's folder in /sys
+ */
+export async function filtersOf(folder: string): Promise<AttachedFilter[]> {
+  // No file: nothing was ever attached.
+  const names = lines((await readIfThere(`${folder}/filter`)) ?? '');
+  const known = names.length ? await altitudes() : new Map<string, number>();
+  return names.map((name) => ({ name, altitude: known.get(name) ?? null }));
+}
+
+/** All devices that have at least one filter, by name. */
+export async function filteredDevices(): Promise<FilteredDevice[]> {
+  const all = await readdir('/sys/class/block');
+  const devices = await Promise.all(
+    all.sort().map(async (name) => {
+      const folder = `/sys/class/block/${name}`;
+      const filters = await filtersOf(folder);
+      const sectors = Number((await readIfThere(`${folder}/size`)) ?? 0);
+      // In /sys a slash of the name is an exclamation mark.
+      return { path: `/dev/${name.replaceAll('!', '/')}`, sectors, filters };
+    }),
+  );
+  return devices.filter(({ filters }) => filters.length > 0);
+}
