@@ -4,6 +4,7 @@
 # What the scripts of the test machine share: where things are, and how they speak.
 
 project=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
+# shellcheck disable=SC2034 # others use it
 cache=${BLKFILTER_CACHE:-$project/.cache}
 
 # Standard output belongs to the command that runs in the guest, so everything of our own goes to standard error.

@@ -1,0 +1,66 @@
+# SPDX-License-Identifier: MIT
+#
+# Everything here works as the first command in a fresh clone on Debian 12 with Node 20, npm, gcc, make and root: what
+# else it takes is installed or fetched on the way.
+
+KERNEL ?= 6.1
+
+MAKEFLAGS += --no-builtin-rules --no-print-directory
+.SILENT:
+.DELETE_ON_ERROR:
+.DEFAULT_GOAL := help
+.PHONY: help demo test smoke modules vm lint prepare setup clean distclean
+
+help: ## this list
+	echo 'make TARGET [KERNEL=6.1|6.12|7.2]'
+	sed -n 's/^\([a-z]*\):.*## \(.*\)/  \1\t\2/p' Makefile | expand -t 12
+
+demo: prepare ## track changes of a live disk in a virtual machine, and show them
+	test/vm/run -- node examples/dist/track-live-disk.js
+
+test: prepare ## all tests: on this machine, and in a virtual machine with KERNEL
+	test/summary \
+		'npm run --silent test:unit' \
+		'test/vm/selftest' \
+		'test/vm/run --kernel $(KERNEL) --timeout 1800 -- test/guest/run'
+
+smoke: prepare ## the short tests in a virtual machine with KERNEL
+	test/summary 'test/vm/run --kernel $(KERNEL) -- test/guest/smoke'
+
+modules: setup ## build the kernel modules for KERNEL
+	test/vm/kernel $(KERNEL)
+
+vm: prepare ## a shell in a virtual machine with KERNEL and the modules loaded
+	test/vm/run --kernel $(KERNEL) --timeout 0 --interactive -- \
+		bash -c 'modprobe -a blkfilter $$(basename -as .ko /lib/modules/*/updates/blkfilter_*.ko); exec bash -l'
+
+lint: prepare ## check the style of everything
+	npm run --silent lint
+	test/lint
+
+setup: ## install the Debian packages that are missing
+	test/vm/setup
+
+prepare: setup .cache/package ## build the addon and the TypeScript
+
+# Without its scripts: building is the next rule's job, and dependencies have none that matter.
+node_modules/.package-lock.json: package-lock.json | setup
+	npm ci --ignore-scripts --no-audit --no-fund
+	touch $@
+
+package_sources := package.json binding.gyp $(wildcard tsconfig*.json */tsconfig.json) \
+	$(shell find lib native kernel/include/uapi test/unit test/guest examples \
+		-name node_modules -prune -o -name dist -prune -o -type f -print 2>/dev/null)
+
+.cache/package: node_modules/.package-lock.json $(package_sources)
+	npm run --silent build
+	npm run --silent --if-present build:test
+	npm run --silent --if-present build:examples
+	mkdir -p $(@D)
+	touch $@
+
+clean: ## remove what was built
+	rm -rf build dist dist-test examples/dist .cache/package .cache/run .cache/log .cache/kernels/*/built
+
+distclean: clean ## remove what was installed and fetched for this project too
+	rm -rf node_modules .cache

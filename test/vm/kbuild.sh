@@ -1,0 +1,35 @@
+# SPDX-License-Identifier: MIT
+# shellcheck shell=bash disable=SC2154
+#
+# Building kernel modules with the compiler and the headers of another Debian suite's small root. Needs common.sh.
+
+# The files that modules are built from.
+kernel_sources() (
+	cd "$project" || exit
+	local folder
+	for folder in kernel test/modules; do
+		[[ -d $folder ]] || continue
+		find "$folder" -type f \( -name '*.[chS]' -o -name 'Makefile*' -o -name 'Kbuild*' -o -name '*.sh' \) -not -name '*.mod.c'
+	done | LC_ALL=C sort
+)
+
+# build_in_root ROOT TREE MAKE-ARGUMENT...: copies the sources to TREE, since one source tree serves several kernels,
+# and builds them there. Test modules come last, for they use the others' symbols.
+build_in_root() {
+	local root=$1 tree=$2
+	shift 2
+	mkdir -p "$tree"
+	(cd "$project" && kernel_sources | cpio --quiet -pdm "$tree")
+	# The mounts live in a name space of their own and are gone with it, however this ends. objtool wants /proc.
+	# shellcheck disable=SC2016 # the inner shell's own variables
+	unshare --mount --propagation private bash -euc '
+		root=$1 tree=$2
+		shift 2
+		mkdir -p "$root/build"
+		mount --bind "$tree" "$root/build"
+		mount -t proc proc "$root/proc"
+		for part in kernel test/modules; do
+			[ -e "$tree/$part/Makefile" ] || continue
+			chroot "$root" make -C "/build/$part" -j "$(nproc)" "$@"
+		done' build "$root" "$tree" "$@" </dev/null
+}
