@@ -87,7 +87,7 @@ export class BlockDevice {
     const wanted = check(typeOf(name).options(), options ?? {}, name);
     await this.#connection.call(name, (handle) => handle.attach(name));
     try {
-      await untyped.configure(wanted);
+      await untyped.configure?.(wanted);
     } catch (error) {
       // Nothing half done. Should this fail too, the filter or the disk is gone, and the first error says more.
       await untyped.detach().catch(() => undefined);

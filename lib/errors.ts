@@ -49,7 +49,8 @@ export class BlkfilterError extends Error {
 
   /** The same failure of the same call, explained better. */
   reworded(words: Pick<ErrorParts, 'reason' | 'hint'>): BlkfilterError {
-    return new BlkfilterError({ ...this, ...words }).withStackOf(this);
+    const { code, errno, syscall, request, path } = this;
+    return new BlkfilterError({ code, errno, syscall, request, path, ...words }).withStackOf(this);
   }
 
   /** Takes over where another error was made. */

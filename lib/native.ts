@@ -79,7 +79,7 @@ const places = [
 
 function load(): Addon {
   try {
-    return bindings({ bindings: 'blkfilter', module_root: packageRoot, try: places } as bindings.Options) as Addon;
+    return bindings({ bindings: 'blkfilter', module_root: packageRoot, try: places }) as Addon;
   } catch (cause) {
     // The list of places is in the cause; a library that was found and does not load says why in one line.
     const absent = cause instanceof Error && 'tries' in cause;

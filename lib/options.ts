@@ -39,7 +39,7 @@ export const filterName = z
 
 function known(schema: z.ZodType): string | undefined {
   if (!(schema instanceof z.ZodObject)) return undefined;
-  const names = Object.keys(schema.shape as object);
+  const names = Object.keys(schema.shape);
   return names.length ? `known options: ${names.join(', ')}` : 'it takes no options';
 }
 

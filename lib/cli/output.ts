@@ -3,7 +3,7 @@
 import { once } from 'node:events';
 import { styleText } from 'node:util';
 
-import { BlkfilterError } from '../index.js';
+import type { BlkfilterError } from '../index.js';
 
 /** The exit statuses. */
 export const exit = { done: 0, failed: 1, usage: 2 } as const;
@@ -38,10 +38,10 @@ export function table(head: string[], rows: string[][]): string {
 
 /** Prints an error on stderr, as text or as JSON. */
 export function complain(error: unknown, json: boolean): void {
-  const { code, syscall, path, message, hint } =
-    error instanceof BlkfilterError ? error : { ...(error as BlkfilterError), message: String(error) };
+  const { code = null, syscall = null, path = null, hint = null } = error as Partial<BlkfilterError>;
+  const message = error instanceof Error ? error.message : String(error);
   if (json) {
-    const parts = { code: code ?? null, syscall: syscall ?? null, path: path ?? null, message, hint: hint ?? null };
+    const parts = { code, syscall, path, message, hint };
     process.stderr.write(`${JSON.stringify({ error: parts })}\n`);
   } else {
     const label = (style: Style, text: string): string => paint(style, text, process.stderr);

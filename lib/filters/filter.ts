@@ -29,9 +29,7 @@ export class Filter {
    * Gives the filter the options that it was attached with.
    * @internal
    */
-  configure(_options: unknown): Promise<void> {
-    return Promise.resolve();
-  }
+  configure?(options: unknown): Promise<void>;
 
   /**
    * Sends a command of the filter (`BLKFILTER_CTL`).
