@@ -1,0 +1,142 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Filters that do nothing but count, under any names and altitudes:
+ *
+ *	insmod blkfilter_witness.ko names=upper,lower altitudes=900,100
+ *
+ * CTL command 1 reads struct witness_count of the device; a filter whose name
+ * begins with "mute" takes no commands. The parameter "live" tells how many
+ * attachments there are, so that a test can see none is left behind.
+ */
+#include <linux/atomic.h>
+#include <linux/module.h>
+#include <linux/slab.h>
+#include <linux/uaccess.h>
+
+#include <linux/blk-filter.h>
+
+#define WITNESS_MAX	8
+#define WITNESS_COUNT	1
+
+struct witness_count {
+	__u64 reads;
+	__u64 writes;
+	__u64 read_sectors;
+	__u64 written_sectors;
+};
+
+struct witness {
+	struct blkfilter flt;
+	atomic64_t reads, writes, read_sectors, written_sectors;
+};
+
+static char *names[WITNESS_MAX];
+static unsigned int nr_names;
+module_param_array(names, charp, &nr_names, 0444);
+
+static unsigned int altitudes[WITNESS_MAX];
+module_param_array(altitudes, uint, NULL, 0444);
+
+static int live;
+module_param(live, int, 0444);
+
+static void witness_filter_bio(struct blkfilter *flt, struct bio *bio,
+			       struct blkfilter_range range)
+{
+	struct witness *w = container_of(flt, struct witness, flt);
+
+	if (blkfilter_changes_data(bio_op(bio))) {
+		atomic64_inc(&w->writes);
+		atomic64_add(range.count, &w->written_sectors);
+	} else if (bio_op(bio) == REQ_OP_READ) {
+		atomic64_inc(&w->reads);
+		atomic64_add(range.count, &w->read_sectors);
+	}
+}
+
+/* Attach and detach are serialised per device only. */
+static DEFINE_MUTEX(live_lock);
+
+static void live_add(int n)
+{
+	mutex_lock(&live_lock);
+	live += n;
+	mutex_unlock(&live_lock);
+}
+
+static struct blkfilter *witness_attach(struct block_device *bdev)
+{
+	struct witness *w = kzalloc(sizeof(*w), GFP_KERNEL);
+
+	if (!w)
+		return ERR_PTR(-ENOMEM);
+	live_add(1);
+	return &w->flt;
+}
+
+static void witness_detach(struct blkfilter *flt)
+{
+	live_add(-1);
+	kfree(container_of(flt, struct witness, flt));
+}
+
+static int witness_ctl(struct blkfilter *flt, const unsigned int cmd,
+		       __u8 __user *buf, __u32 *plen)
+{
+	struct witness *w = container_of(flt, struct witness, flt);
+	struct witness_count count = {
+		.reads = atomic64_read(&w->reads),
+		.writes = atomic64_read(&w->writes),
+		.read_sectors = atomic64_read(&w->read_sectors),
+		.written_sectors = atomic64_read(&w->written_sectors),
+	};
+
+	if (cmd != WITNESS_COUNT)
+		return -ENOTTY;
+	if (*plen < sizeof(count))
+		return -EINVAL;
+	*plen = sizeof(count);
+	return copy_to_user(buf, &count, sizeof(count)) ? -EFAULT : 0;
+}
+
+static struct blkfilter_operations ops[WITNESS_MAX];
+
+static void witness_unregister(unsigned int n)
+{
+	while (n--)
+		blkfilter_unregister(&ops[n]);
+}
+
+static int __init witness_init(void)
+{
+	unsigned int i;
+	int ret;
+
+	for (i = 0; i < nr_names; i++) {
+		ops[i].owner = THIS_MODULE;
+		ops[i].name = names[i];
+		ops[i].altitude = altitudes[i];
+		ops[i].flags = BLKFILTER_ATOMIC | BLKFILTER_NO_FREEZE;
+		ops[i].attach = witness_attach;
+		ops[i].detach = witness_detach;
+		ops[i].ctl = strncmp(names[i], "mute", 4) ? witness_ctl : NULL;
+		ops[i].filter_bio = witness_filter_bio;
+		ret = blkfilter_register(&ops[i]);
+		if (ret) {
+			witness_unregister(i);
+			return ret;
+		}
+	}
+	return 0;
+}
+
+static void __exit witness_exit(void)
+{
+	witness_unregister(nr_names);
+}
+
+module_init(witness_init);
+module_exit(witness_exit);
+
+MODULE_DESCRIPTION("Counts what a block device filter sees, for tests");
+MODULE_LICENSE("GPL");
