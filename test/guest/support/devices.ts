@@ -1,0 +1,64 @@
+// SPDX-License-Identifier: MIT
+import { readFileSync } from 'node:fs';
+import { basename } from 'node:path';
+
+import type { Extent } from 'blkfilter';
+
+import { program, run, sh } from './run.js';
+
+/** Cuts a disk into partitions of so many MiB, starting at sector `start`. */
+export function partition(disk: string, start: number, ...sizes: number[]): void {
+  let line = '';
+  let sector = start;
+  for (const size of sizes) {
+    line += `start=${sector} size=${size * 2048}\\n`;
+    sector += size * 2048;
+  }
+  sh(`printf 'label: gpt\\n${line}' | sfdisk -q --no-tell-kernel --wipe never ${disk}; blockdev --rereadpt ${disk}`);
+}
+
+export function unpartition(disk: string): void {
+  sh(`dd if=/dev/zero of=${disk} bs=1M count=2 conv=fsync status=none; blockdev --rereadpt ${disk}`);
+}
+
+/** A number in a device's folder in /sys. */
+export const attribute = (device: string, name: string): number =>
+  Number(readFileSync(`/sys/class/block/${basename(device)}/${name}`, 'utf8'));
+
+/** A device-mapper device of the given table lines; gives its real node. */
+export function dmCreate(name: string, ...table: string[]): string {
+  sh(`printf '%s\\n' '${table.join("' '")}' | dmsetup create ${name}; dmsetup mknodes ${name}`);
+  return run('readlink', '-f', `/dev/mapper/${name}`).trim();
+}
+
+export const dmRemove = (name: string): string => run('dmsetup', 'remove', '--retry', name);
+
+export interface Scatter {
+  how: 'direct' | 'buffered' | 'discard' | 'zeroout';
+  threads: number;
+  /** Changes by each thread. */
+  count: number;
+  /** Bytes that one change has at most. */
+  max: number;
+  seed: number;
+}
+
+/** Changes a device at random places; gives the places. */
+export function scatter(device: string, { how, threads, count, max, seed }: Scatter): Extent[] {
+  const lines = run(program('scatter'), device, how, ...[threads, count, max, seed].map(String)).trim().split('\n');
+  const places = lines.map((line) => {
+    const [sector = NaN, sectors = NaN] = line.split(' ').map(Number);
+    return { sector, count: sectors };
+  });
+  // The page cache writes back whole pages.
+  return how === 'buffered' ? pages(places) : places;
+}
+
+const PAGE_SECTORS = 8;
+
+function pages(places: Extent[]): Extent[] {
+  return places.map(({ sector, count }) => {
+    const first = Math.floor(sector / PAGE_SECTORS) * PAGE_SECTORS;
+    return { sector: first, count: Math.ceil((sector + count) / PAGE_SECTORS) * PAGE_SECTORS - first };
+  });
+}
