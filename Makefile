@@ -16,15 +16,18 @@ help: ## this list
 	sed -n 's/^\([a-z]*\):.*## \(.*\)/  \1\t\2/p' Makefile | expand -t 12
 
 demo: prepare ## track changes of a live disk in a virtual machine, and show them
+	npm run --silent build:examples
 	test/vm/run -- node examples/dist/track-live-disk.js
 
 test: prepare ## all tests: on this machine, and in a virtual machine with KERNEL
+	npm run --silent build:test
 	test/summary \
 		'npm run --silent test:unit' \
 		'test/vm/selftest' \
 		'test/vm/run --kernel $(KERNEL) --timeout 1800 -- test/guest/run'
 
 smoke: prepare ## the short tests in a virtual machine with KERNEL
+	npm run --silent build:test
 	test/summary 'test/vm/run --kernel $(KERNEL) -- test/guest/smoke'
 
 modules: setup ## build the kernel modules for KERNEL
@@ -48,14 +51,12 @@ node_modules/.package-lock.json: package-lock.json | setup
 	npm ci --ignore-scripts --no-audit --no-fund
 	touch $@
 
-package_sources := package.json binding.gyp $(wildcard tsconfig*.json */tsconfig.json) \
-	$(shell find lib native kernel/include/uapi test/unit test/guest examples \
+package_sources := package.json binding.gyp $(wildcard tsconfig*.json) \
+	$(shell find lib native kernel/include/uapi \
 		-name node_modules -prune -o -name dist -prune -o -type f -print 2>/dev/null)
 
 .cache/package: node_modules/.package-lock.json $(package_sources)
 	npm run --silent build
-	npm run --silent --if-present build:test
-	npm run --silent --if-present build:examples
 	mkdir -p $(@D)
 	touch $@
 
