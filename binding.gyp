@@ -7,7 +7,12 @@
       "<!(node -p \"require('node-addon-api').include_dir\")",
       "kernel/include/uapi"
     ],
-    "defines": ["NAPI_VERSION=8", "NAPI_CPP_EXCEPTIONS"],
+    "defines": [
+      "NAPI_VERSION=8",
+      "NAPI_CPP_EXCEPTIONS",
+      # A worker thread can be terminated while a call is being made; throwing then must not end the process.
+      "NODE_API_SWALLOW_UNTHROWABLE_EXCEPTIONS"
+    ],
     "cflags": ["-Wall", "-Wextra"],
     "cflags!": ["-fno-exceptions"],
     "cflags_cc!": ["-fno-exceptions", "-fno-rtti"],

@@ -1,0 +1,153 @@
+// SPDX-License-Identifier: MIT
+// The command line, as far as it touches no device. What it does to devices is tested in the virtual machine.
+import assert from 'node:assert/strict';
+import { spawnSync } from 'node:child_process';
+import { cpSync, existsSync, mkdtempSync, rmSync, symlinkSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { dirname, join } from 'node:path';
+import { describe, it } from 'node:test';
+import { fileURLToPath } from 'node:url';
+
+const root = dirname(fileURLToPath(import.meta.resolve('blkfilter/package.json')));
+const main = join(root, 'dist/cli/main.js');
+
+interface ErrorDocument {
+  error: Record<'code' | 'syscall' | 'path' | 'message' | 'hint', string | null>;
+}
+
+function blkfilter(...args: string[]) {
+  const { status, stdout, stderr } = spawnSync(process.execPath, [main, ...args], { encoding: 'utf8' });
+  return { status, stdout, stderr };
+}
+
+function failsAsJson(...args: string[]): ErrorDocument['error'] & { status: number | null } {
+  const { status, stdout, stderr } = blkfilter(...args, '--json');
+  assert.equal(stdout, '');
+  const { error } = JSON.parse(stderr) as ErrorDocument;
+  assert.deepEqual(Object.keys(error), ['code', 'syscall', 'path', 'message', 'hint']);
+  return { ...error, status };
+}
+
+describe('errors', () => {
+  it('are text on stderr, and exit with 1', () => {
+    const { status, stdout, stderr } = blkfilter('attach', '/dev/null', 'cbt');
+    assert.equal(status, 1);
+    assert.equal(stdout, '');
+    assert.match(stderr, /^error: ENOTBLK: not a block device, open '\/dev\/null'\nhint: {2}.*lsblk/);
+  });
+
+  it('are JSON with --json', () => {
+    const { status, code, syscall, path, message } = failsAsJson('attach', '/dev/null', 'cbt');
+    assert.deepEqual(
+      { status, code, syscall, path, message },
+      {
+        status: 1,
+        code: 'ENOTBLK',
+        syscall: 'open',
+        path: '/dev/null',
+        message: "ENOTBLK: not a block device, open '/dev/null'",
+      },
+    );
+  });
+
+  for (const args of [
+    ['attach', '/no/such', 'cbt'],
+    ['detach', '/no/such', 'cbt'],
+    ['checkpoint', '/no/such'],
+    ['changes', '/no/such', '--since', '1'],
+    ['status', '/no/such'],
+  ]) {
+    it(`name the missing file: ${args.join(' ')}`, () => {
+      const { status, code, path } = failsAsJson(...args);
+      assert.deepEqual({ status, code, path }, { status: 1, code: 'ENOENT', path: '/no/such' });
+    });
+  }
+});
+
+describe('wrong usage exits with 2 and names what is wrong', () => {
+  const cases: [string[], RegExp][] = [
+    [[], /no command/],
+    [['nonsense'], /nonsense/],
+    [['attach'], /DEV/i],
+    [['attach', '/dev/null'], /FILTER/i],
+    [['attach', '/dev/null', 'cbt', 'more'], /argument/],
+    [['attach', '/dev/null', 'cbt', '--nonsense'], /--nonsense/],
+    [['attach', '/dev/null', 'cbt', '--option'], /--option/],
+    [['attach', '/dev/null', 'cbt', '--option', 'blockSize'], /NAME=VALUE/],
+    [['changes', '/dev/null'], /--since/],
+    [['changes', '/dev/null', '--since', 'yesterday'], /yesterday/],
+    [['changes', '/dev/null', '--since', '-1'], /-1/],
+    [['changes', '/dev/null', '--since', '1', '--range', '5-4'], /5-4/],
+    [['module'], /command/],
+    [['module', 'nonsense'], /nonsense/],
+  ];
+  for (const [args, message] of cases) {
+    it(`blkfilter ${args.join(' ')}`, () => {
+      const text = blkfilter(...args);
+      assert.equal(text.status, 2);
+      assert.equal(text.stdout, '');
+      assert.match(text.stderr, message);
+      const json = failsAsJson(...args);
+      assert.equal(json.status, 2);
+      assert.equal(json.code, 'ERR_BLKFILTER_ARGUMENT');
+      // Without a command --json itself is what commander stumbles over.
+      if (args.length && args[0] !== 'module') assert.match(json.message ?? '', message);
+    });
+  }
+});
+
+describe('answers', () => {
+  const document = (...args: string[]): unknown => JSON.parse(blkfilter(...args, '--json').stdout);
+
+  it('status lists the devices that have filters, which may be none', () => {
+    const { devices } = document('status') as { devices: { filters: unknown[] }[] };
+    for (const { filters } of devices) assert.notEqual(filters.length, 0);
+  });
+
+  it('module status lists every module', () => {
+    const { modules } = document('module', 'status') as { modules: Record<string, unknown>[] };
+    assert.deepEqual(
+      modules.map(({ name, loaded }) => ({ name, loaded })),
+      ['blkfilter', 'blkfilter_cbt'].map((name) => ({ name, loaded: existsSync(`/sys/module/${name}`) })),
+    );
+  });
+
+  it('doctor says of each thing whether it is well, and exits with 1 when one is not', () => {
+    const { status, stdout } = blkfilter('doctor', '--json');
+    const { ok, checks } = JSON.parse(stdout) as { ok: boolean; checks: Record<string, unknown>[] };
+    assert.equal(status, ok ? 0 : 1);
+    for (const check of checks) {
+      assert.deepEqual(Object.keys(check), ['name', 'ok', 'detail', 'hint']);
+      assert.equal(check.hint === null, check.ok);
+    }
+    const named = (name: string): unknown => checks.find((check) => check.name === name)?.ok;
+    assert.deepEqual([named('node'), named('platform'), named('addon')], [true, true, true]);
+    assert.equal(ok, checks.every((check) => check.ok));
+    if (!existsSync('/sys/module/blkfilter')) assert.equal(named('blkfilter'), false);
+  });
+
+  it('help and version exit with 0', () => {
+    assert.equal(blkfilter('--help').status, 0);
+    assert.equal(blkfilter('help', 'changes').status, 0);
+    assert.match(blkfilter('--version').stdout, /^\d+\.\d+\.\d+\n$/);
+  });
+});
+
+describe('without the addon', () => {
+  it('says how to build it', () => {
+    const folder = mkdtempSync(join(tmpdir(), 'blkfilter-'));
+    try {
+      cpSync(join(root, 'dist'), join(folder, 'dist'), { recursive: true });
+      cpSync(join(root, 'package.json'), join(folder, 'package.json'));
+      symlinkSync(join(root, 'node_modules'), join(folder, 'node_modules'));
+      const args = [join(folder, 'dist/cli/main.js'), 'status', '/dev/null', '--json'];
+      const { status, stderr } = spawnSync(process.execPath, args, { encoding: 'utf8' });
+      const { error } = JSON.parse(stderr) as ErrorDocument;
+      assert.equal(status, 1);
+      assert.equal(error.code, 'ERR_BLKFILTER_ADDON');
+      assert.equal(error.hint, `build it with \`npm --prefix ${folder} run build:addon\``);
+    } finally {
+      rmSync(folder, { recursive: true });
+    }
+  });
+});

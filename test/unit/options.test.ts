@@ -1,0 +1,99 @@
+// SPDX-License-Identifier: MIT
+import assert from 'node:assert/strict';
+import { describe, it } from 'node:test';
+
+import { z } from 'zod';
+
+import { ChangeTracker } from 'blkfilter';
+import type { Connection } from '#lib/connection.js';
+import { check, filterName, generation } from '#lib/options.js';
+
+const refuses = (make: () => unknown, message: RegExp): void => {
+  assert.throws(make, (error: Error & { code?: string }) => {
+    assert.equal(error.code, 'ERR_BLKFILTER_ARGUMENT');
+    assert.match(error.message, message);
+    return true;
+  });
+};
+
+describe('the options of cbt', () => {
+  const options = (value: unknown) => check(ChangeTracker.options(), value, 'cbt');
+
+  for (const [given, bytes] of [
+    [4096, 4096],
+    [1 << 20, 1 << 20],
+    ['65536', 65536],
+    ['64KiB', 65536],
+    ['1M', 1 << 20],
+  ] as const) {
+    it(`take a block size of ${given}`, () => {
+      assert.deepEqual(options({ blockSize: given }), { blockSize: bytes });
+    });
+  }
+
+  it('may be left out', () => {
+    assert.deepEqual(options({}), {});
+  });
+
+  for (const given of [0, 512, 2048, 4097, 12288, (1 << 20) * 2, -4096, 4096.5, NaN, Infinity, '64 apples', '2K', null, true, {}]) {
+    it(`refuse a block size of ${JSON.stringify(given)}, by name`, () => {
+      refuses(() => options({ blockSize: given }), /cbt\.blockSize/);
+    });
+  }
+
+  it('refuse what they do not know, and say what they know', () => {
+    refuses(() => options({ blocksize: 4096, foo: 1 }), /unknown option 'blocksize', 'foo'/);
+    assert.throws(() => options({ foo: 1 }), { hint: 'known options: blockSize' });
+  });
+
+  it('must be an object', () => {
+    for (const value of [null, 1, 'x', []]) refuses(() => options(value), /cbt/);
+  });
+});
+
+describe('changes()', () => {
+  const tracker = new ChangeTracker({ path: '/dev/none' } as Connection, 'cbt');
+  const uuid = '1adf10b8-b9c3-477e-8263-789401e6c25e';
+
+  it('refuses at once, by name', () => {
+    refuses(() => tracker.changes({ since: 0 }), /changes\.since/);
+    refuses(() => tracker.changes({ since: 1.5 }), /changes\.since/);
+    refuses(() => tracker.changes({ since: 2 ** 53 }), /changes\.since/);
+    refuses(() => tracker.changes({} as { since: number }), /changes\.since/);
+    refuses(() => tracker.changes({ since: 1, sector: -1 }), /changes\.sector/);
+    refuses(() => tracker.changes({ since: 1, count: 0 }), /changes\.count/);
+    refuses(() => tracker.changes({ since: 1, sector: 2 ** 53 - 1, count: 2 }), /beyond any device/);
+    refuses(() => tracker.changes({ since: 1, generation: 'x' }), /changes\.generation: not a UUID/);
+    refuses(() => tracker.changes({ since: 1, signal: {} as AbortSignal }), /changes\.signal/);
+    refuses(() => tracker.changes({ since: 1, until: 2 } as { since: number }), /unknown option 'until'/);
+  });
+
+  it('reads nothing before it is iterated over', () => {
+    // The connection above cannot make a call.
+    tracker.changes({ since: 1, generation: uuid, sector: 8, count: 8, signal: AbortSignal.abort() });
+  });
+
+  it('throws the reason of a signal that is aborted', async () => {
+    const reason = new Error('enough');
+    const iterator = tracker.changes({ since: 1, signal: AbortSignal.abort(reason) })[Symbol.asyncIterator]();
+    await assert.rejects(iterator.next(), reason);
+  });
+});
+
+describe('checks', () => {
+  it('fold a UUID to lower case and refuse the nil one', () => {
+    assert.equal(check(generation, '1ADF10B8-B9C3-477E-8263-789401E6C25E', 'g'), '1adf10b8-b9c3-477e-8263-789401e6c25e');
+    refuses(() => check(generation, '00000000-0000-0000-0000-000000000000', 'g'), /nil UUID/);
+  });
+
+  it('take a name that fills the field, in bytes, and no longer one', () => {
+    assert.equal(check(filterName, 'x'.repeat(32), 'filter'), 'x'.repeat(32));
+    refuses(() => check(filterName, 'x'.repeat(33), 'filter'), /too long/);
+    refuses(() => check(filterName, 'é'.repeat(17), 'filter'), /too long/);
+    for (const name of ['', 'a\0b', 'a\nb', 7]) refuses(() => check(filterName, name, 'filter'), /filter/);
+  });
+
+  it('say so when there are no options', () => {
+    assert.throws(() => check(z.strictObject({}), { a: 1 }, 'other'), { hint: 'it takes no options' });
+  });
+});
