@@ -6,8 +6,8 @@ import { describe, it } from 'node:test';
 import fc from 'fast-check';
 
 import { ChangeTracker, type Extent } from 'blkfilter';
-import type { Connection } from '#lib/connection.js';
-import type { NativeChanges } from '#lib/native.js';
+import { Connection } from '#lib/connection.js';
+import type { NativeChanges, NativeDevice } from '#lib/native.js';
 
 type Read = [generation: string | undefined, since: number, cursor: number, end: number];
 
@@ -20,7 +20,7 @@ class FakeTracker extends ChangeTracker {
     readonly steps: Iterator<number>,
     readonly capacity = 3,
   ) {
-    super({ path: '/dev/fake' } as Connection, 'cbt');
+    super(new Connection('/dev/fake', {} as NativeDevice), 'cbt');
   }
 
   override readChanges(...read: Read): Promise<NativeChanges> {

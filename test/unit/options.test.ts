@@ -5,7 +5,8 @@ import { describe, it } from 'node:test';
 import { z } from 'zod';
 
 import { ChangeTracker } from 'blkfilter';
-import type { Connection } from '#lib/connection.js';
+import { Connection } from '#lib/connection.js';
+import type { NativeDevice } from '#lib/native.js';
 import { check, filterName, generation } from '#lib/options.js';
 
 const refuses = (make: () => unknown, message: RegExp): void => {
@@ -52,7 +53,7 @@ describe('the options of cbt', () => {
 });
 
 describe('changes()', () => {
-  const tracker = new ChangeTracker({ path: '/dev/none' } as Connection, 'cbt');
+  const tracker = new ChangeTracker(new Connection('/dev/none', {} as NativeDevice), 'cbt');
   const uuid = '1adf10b8-b9c3-477e-8263-789401e6c25e';
 
   it('refuses at once, by name', () => {
