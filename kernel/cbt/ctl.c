@@ -142,13 +142,14 @@ static int cbt_mark(struct cbt *cbt, void *arg)
 		return -EINVAL;
 	end = extent->sector + extent->count;
 
-	/* In pieces, each as long as one bio may be, to let others run. */
+	/* In pieces, to let others run; each a whole area of the map where it can. */
 	down_read(&cbt->lock);
 	while (sector < end && !ret) {
-		sector_t count = min_t(sector_t, end - sector, UINT_MAX >> SECTOR_SHIFT);
+		struct cbt_map *map = cbt_map(cbt);
+		sector_t next = min(end, map_area_end(map, sector));
 
-		map_mark(cbt_map(cbt), sector, count, READ_ONCE(cbt->epoch));
-		sector += count;
+		map_mark(map, sector, next - sector, READ_ONCE(cbt->epoch));
+		sector = next;
 		cond_resched();
 		if (fatal_signal_pending(current))
 			ret = -EINTR;

@@ -287,14 +287,15 @@ void map_free(struct cbt_map *map)
 	kfree(map);
 }
 
+/* map_area_end() - the end of the area that one slot of the root stands for */
+sector_t map_area_end(const struct cbt_map *map, sector_t sector)
+{
+	return (sector | ((1ull << (ROOT_SHIFT + map->block_shift)) - 1)) + 1;
+}
+
 sector_t map_sectors(const struct cbt_map *map)
 {
 	return map->sectors;
-}
-
-u64 map_blocks(const struct cbt_map *map)
-{
-	return map->blocks;
 }
 
 /* map_block_shift() - from sectors to blocks */

@@ -24,8 +24,8 @@ void map_free(struct cbt_map *map);
 void map_mark(struct cbt_map *map, sector_t sector, sector_t count, u32 epoch);
 struct cbt_run map_run(struct cbt_map *map, u64 block, u32 since);
 
+sector_t map_area_end(const struct cbt_map *map, sector_t sector);
 sector_t map_sectors(const struct cbt_map *map);
-u64 map_blocks(const struct cbt_map *map);
 unsigned int map_block_shift(const struct cbt_map *map);
 u64 map_memory(const struct cbt_map *map);
 u64 map_overreported(const struct cbt_map *map);

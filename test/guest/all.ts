@@ -2,3 +2,8 @@
 //
 // The guest's suite. One process for all files: starting Node takes seconds under emulation.
 import './oracle.test.js';
+import './cbt.test.js';
+import './errno.test.js';
+import './sparse.test.js';
+import './lifecycle.test.js';
+import './churn.test.js';

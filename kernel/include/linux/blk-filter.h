@@ -109,7 +109,7 @@ int blkfilter_drain(struct block_device *bdev);
  * blkfilter_changes_data() - does this operation change what the device holds?
  * @op: of enum req_op
  */
-static inline bool blkfilter_changes_data(unsigned int op)
+static inline bool blkfilter_changes_data(enum req_op op)
 {
 	switch (op) {
 	case REQ_OP_WRITE:

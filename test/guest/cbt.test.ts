@@ -1,0 +1,186 @@
+// SPDX-License-Identifier: MIT
+//
+// Epochs, generations and the commands of cbt.
+import assert from 'node:assert/strict';
+import { afterEach, beforeEach, describe, it } from 'node:test';
+
+import { BlkfilterError, open, type BlockDevice, type ChangeTracker } from 'blkfilter';
+
+import { collected, shifted } from './support/extents.js';
+import { scatter } from './support/devices.js';
+import { run } from './support/run.js';
+
+const DISK = '/dev/sda';
+const KIB = 2;
+
+/** Writes so many sectors at a sector, past the page cache. */
+function write(sector: number, count: number): void {
+  run('dd', 'if=/dev/zero', `of=${DISK}`, 'bs=512', 'oflag=direct', `seek=${sector}`, `count=${count}`, 'status=none');
+}
+
+const code = (expected: string) => (error: unknown) => {
+  assert.ok(error instanceof BlkfilterError, String(error));
+  assert.equal(error.code, expected, error.message);
+  return true;
+};
+
+describe('cbt', () => {
+  let device: BlockDevice;
+  let tracker: ChangeTracker;
+  const since = async (epoch: number) => collected(tracker.changes({ since: epoch }));
+
+  beforeEach(async () => {
+    device = await open(DISK);
+    tracker = await device.attach('cbt', { blockSize: '4KiB' });
+  });
+
+  afterEach(async () => {
+    await device.detach('cbt').catch(() => undefined);
+    await device.close();
+  });
+
+  it('starts in epoch 1 with nothing changed, for the reason that it was attached', async () => {
+    const info = await tracker.info();
+    assert.equal(info.epoch, 1);
+    assert.equal(info.blockSize, 4096);
+    assert.equal(info.gap, 'attached');
+    assert.equal(info.overreported, 0);
+    assert.equal(info.sectors, await device.sectors());
+    assert.match(info.generation, /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/);
+    assert.deepEqual(await since(1), []);
+  });
+
+  it('answers any number of readers, each since its own epoch', async () => {
+    write(0, 8);
+    const two = await tracker.checkpoint();
+    write(800, 8);
+    const three = await tracker.checkpoint();
+    write(8000, 8);
+    // Once more, in a later epoch: since then only.
+    write(0, 1);
+    assert.deepEqual([two.epoch, three.epoch], [2, 3]);
+    assert.equal(two.generation, (await tracker.info()).generation);
+    for (let readers = 0; readers < 2; readers++) {
+      assert.deepEqual(await since(1), [{ sector: 0, count: 8 }, { sector: 800, count: 8 }, { sector: 8000, count: 8 }]);
+      assert.deepEqual(await since(2), [{ sector: 0, count: 8 }, { sector: 800, count: 8 }, { sector: 8000, count: 8 }]);
+      assert.deepEqual(await since(3), [{ sector: 0, count: 8 }, { sector: 8000, count: 8 }]);
+    }
+  });
+
+  it('reads do not change anything', async () => {
+    run('dd', `if=${DISK}`, 'of=/dev/null', 'bs=1M', 'count=16', 'iflag=direct', 'status=none');
+    assert.deepEqual(await since(1), []);
+  });
+
+  it('joins neighbours, and cuts to the range asked for', async () => {
+    for (const sector of [16, 24, 32]) write(sector, 8);
+    assert.deepEqual(await since(1), [{ sector: 16, count: 24 }]);
+    assert.deepEqual(await collected(tracker.changes({ since: 1, sector: 20, count: 7 })), [{ sector: 20, count: 7 }]);
+    assert.deepEqual(await collected(tracker.changes({ since: 1, sector: 40 })), []);
+  });
+
+  it('gives the same as extents, in batches and as a bitmap', async () => {
+    scatter(DISK, { how: 'direct', threads: 1, count: 3000, max: 4096, seed: 7 });
+    const extents = await since(1);
+    assert.ok(extents.length > 2000, `only ${extents.length} extents`);
+    const bitmap = await tracker.bitmap({ since: 1 });
+    assert.deepEqual([...bitmap.extents()], extents);
+    const part = await tracker.bitmap({ since: 1, sector: 8 * 1000, count: 8 * 5000 + 3 });
+    assert.deepEqual(
+      [...part.extents()],
+      await collected(tracker.changes({ since: 1, sector: 8 * 1000, count: 8 * 5000 + 3 })),
+    );
+  });
+
+  it('marks what it is told, up to the last sector', async () => {
+    const sectors = await device.sectors();
+    await tracker.mark({ sector: 100, count: 1 });
+    await tracker.mark({ sector: sectors - 1, count: 1 });
+    assert.deepEqual(await since(1), [{ sector: 96, count: 8 }, { sector: sectors - 8, count: 8 }]);
+    await assert.rejects(tracker.mark({ sector: sectors, count: 1 }), code('EINVAL'));
+    await assert.rejects(tracker.mark({ sector: 0, count: sectors + 1 }), code('EINVAL'));
+    await tracker.checkpoint();
+    await tracker.mark({ sector: 0, count: sectors });
+    assert.deepEqual(await since(2), [{ sector: 0, count: sectors }]);
+  });
+
+  for (const [blockSize, kib] of [['4KiB', 4], ['64KiB', 64], ['1MiB', 1024]] as const) {
+    it(`tracks in blocks of ${blockSize}`, async () => {
+      await tracker.detach();
+      tracker = await device.attach('cbt', { blockSize });
+      write(5000 * KIB, 1);
+      const first = Math.floor(5000 / kib) * kib * KIB;
+      assert.deepEqual(await since(1), [{ sector: first, count: kib * KIB }]);
+    });
+  }
+
+  it('carries over what changed before its options came, and takes them once', async () => {
+    await tracker.detach();
+    tracker = await device.attach('cbt');
+    assert.equal((await tracker.info()).blockSize, 65536);
+    write(5000, 1);
+    const configure = () => device.ctl('cbt', 2, new Uint8Array(Uint32Array.of(4096, 0).buffer));
+    await configure();
+    assert.equal((await tracker.info()).blockSize, 4096);
+    // At the grain it was tracked with.
+    assert.deepEqual(await since(1), [{ sector: 4992, count: 128 }]);
+    await assert.rejects(configure(), code('EBUSY'));
+    await tracker.detach();
+    tracker = await device.attach('cbt');
+    await tracker.checkpoint();
+    await assert.rejects(configure(), code('EBUSY'));
+  });
+
+  it('refuses epochs that have not begun, and says which is the current one', async () => {
+    await assert.rejects(since(2), (error: unknown) => {
+      assert.match(String(error), /epoch 2 has not begun, the current one is 1/);
+      return code('EINVAL')(error);
+    });
+    await assert.rejects(tracker.bitmap({ since: 2 }), code('EINVAL'));
+  });
+
+  it('fails with EGENERATION when tracking had a gap, and says why', async () => {
+    const { generation } = await tracker.checkpoint();
+    assert.deepEqual(await collected(tracker.changes({ since: 1, generation })), []);
+    await tracker.detach();
+    tracker = await device.attach('cbt');
+    assert.notEqual((await tracker.info()).generation, generation);
+    await assert.rejects(collected(tracker.changes({ since: 1, generation })), (error: unknown) => {
+      assert.match(String(error), /attached/);
+      return code('EGENERATION')(error);
+    });
+    await assert.rejects(tracker.bitmap({ since: 1, generation }), code('EGENERATION'));
+  });
+
+  it('is seen by another process, and by another handle', async () => {
+    write(64, 8);
+    const other = await open(DISK);
+    const again = await other.filter('cbt');
+    assert.deepEqual(await collected(again.changes({ since: 1 })), [{ sector: 64, count: 8 }]);
+    await other.close();
+    const json: unknown = JSON.parse(run('blkfilter', 'changes', DISK, '--since', '1', '--json'));
+    const { generation } = await tracker.info();
+    assert.deepEqual(json, {
+      device: DISK,
+      generation,
+      since: 1,
+      epoch: 1,
+      blockSectors: 8,
+      changedSectors: 8,
+      extents: shifted([{ sector: 0, count: 8 }], 64),
+    });
+  });
+
+  it('stops reading when told to', async () => {
+    const stop = new AbortController();
+    await tracker.mark({ sector: 0, count: 8 });
+    await tracker.mark({ sector: 80, count: 8 });
+    const read = async () => {
+      for await (const extent of tracker.changes({ since: 1, signal: stop.signal })) {
+        assert.equal(extent.sector, 0);
+        stop.abort(new Error('enough'));
+      }
+    };
+    await assert.rejects(read(), /enough/);
+  });
+});

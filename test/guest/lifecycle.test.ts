@@ -1,0 +1,98 @@
+// SPDX-License-Identifier: MIT
+//
+// Devices that go away take their filters along; nothing is left behind.
+import assert from 'node:assert/strict';
+import { existsSync, readdirSync, readFileSync } from 'node:fs';
+import { after, before, describe, it } from 'node:test';
+
+import { BlkfilterError, open } from 'blkfilter';
+
+import { partition } from './support/devices.js';
+import { attempt, run, sh, until } from './support/run.js';
+import { liveWitnesses, loadWitness, unloadWitness } from './support/witness.js';
+
+const hosts = '/sys/bus/pseudo/drivers/scsi_debug';
+
+/** A disk that can be pulled. */
+async function plug(): Promise<string> {
+  run('modprobe', 'scsi_debug', 'dev_size_mb=64', 'delay=0');
+  return until('the disk of scsi_debug', () => {
+    const adapter = readdirSync(hosts).find((name) => name.startsWith('adapter'));
+    const found = adapter && sh(`ls ${hosts}/${adapter}/host*/target*/*/block 2>/dev/null || true`).trim();
+    return found && existsSync(`/dev/${found}`) && `/dev/${found}`;
+  });
+}
+
+const unplug = (disk: string): string => sh(`echo 1 > /sys/block/${disk.slice(5)}/device/delete`);
+const filters = (name: string): string[] => readFileSync(`/sys/class/block/${name}/filter`, 'utf8').split('\n').slice(0, -1);
+
+describe('devices that go away', () => {
+  before(() => loadWitness({ upper: 900, lower: 100 }));
+  after(() => {
+    assert.equal(liveWitnesses(), 0);
+    unloadWitness();
+  });
+
+  it('a disk takes the filters of itself and of its partitions along; what holds it open gets ENODEV', async () => {
+    const disk = await plug();
+    const name = disk.slice(5);
+    partition(disk, 2048, 20, 20);
+    const whole = await open(disk);
+    const part = await open(`${disk}1`);
+    const tracker = await whole.attach('cbt');
+    await whole.attach('lower');
+    await part.attach('lower');
+    await part.attach('upper');
+    assert.deepEqual(filters(name), ['cbt', 'lower']);
+    assert.deepEqual(filters(`${name}1`), ['upper', 'lower']);
+    assert.deepEqual(filters(`${name}2`), []);
+
+    unplug(disk);
+    await until('the disk to be gone', () => !existsSync(`/sys/block/${name}`));
+    assert.equal(liveWitnesses(), 0);
+    const gone = (error: unknown) => error instanceof BlkfilterError && error.code === 'ENODEV';
+    for (const device of [whole, part]) {
+      await assert.rejects(device.attach('cbt'), gone);
+      await assert.rejects(device.detach('lower'), gone);
+      await assert.rejects(device.ctl('lower', 1), gone);
+    }
+    await assert.rejects(tracker.info(), gone);
+    await whole.close();
+    await part.close();
+    run('rmmod', 'scsi_debug');
+  });
+
+  it('a deleted partition takes its own along, and no others', async () => {
+    const disk = await plug();
+    const name = disk.slice(5);
+    partition(disk, 2048, 20, 20);
+    for (const device of [disk, `${disk}1`, `${disk}2`]) {
+      const opened = await open(device);
+      await opened.attach('lower');
+      await opened.close();
+    }
+    assert.equal(liveWitnesses(), 3);
+    run('delpart', disk, '1');
+    assert.equal(liveWitnesses(), 2);
+    assert.deepEqual(filters(name), ['lower']);
+    assert.deepEqual(filters(`${name}2`), ['lower']);
+    unplug(disk);
+    await until('the filters to be gone', () => liveWitnesses() === 0);
+    run('rmmod', 'scsi_debug');
+  });
+});
+
+describe('modules', () => {
+  it('cannot be removed while a filter is attached, and can afterwards', async () => {
+    const device = await open('/dev/sda');
+    await device.attach('cbt');
+    for (const module of ['blkfilter_cbt', 'blkfilter']) {
+      assert.match(attempt('rmmod', module).stderr, /in use/);
+    }
+    await device.detach('cbt');
+    await device.close();
+    run('rmmod', 'blkfilter_cbt', 'blkfilter');
+    assert.ok(!existsSync('/sys/block/sda/filter'));
+    run('modprobe', 'blkfilter_cbt');
+  });
+});
