@@ -88,17 +88,18 @@ const anyRequest: Record<string, Explain> = {
   EACCES: () => ({ reason: 'permission denied', hint: asRoot }),
   EBADF: () => ({ reason: 'the device is closed', hint: 'open it again' }),
   ENODEV: () => ({ reason: 'the disk is gone or going', hint: '`lsblk -p` lists the disks that are there' }),
-  ENOTTY: ({ coreLoaded }) =>
-    coreLoaded
-      ? {
-          reason: 'the loaded blkfilter modules do not know this request',
-          hint: 'they are of another version: `blkfilter module unload`, `module build`, `module load`',
-        }
-      : {
-          code: 'EMODULE',
-          reason: 'the kernel module blkfilter is not loaded',
-          hint: 'load it with `blkfilter module load`',
-        },
+  ENOTTY: () => ({
+    reason: 'the loaded blkfilter modules do not know this request',
+    hint: 'they are of another version: `blkfilter module unload`, `module build`, `module load`',
+  }),
+  ETIMEDOUT: () => ({
+    reason: 'requests stayed in flight for half a minute',
+    hint: 'the disk or what lies below it hangs: `dmesg` may tell; try again when it answers',
+  }),
+  ENOTSUP: () => ({
+    reason: "what is in flight cannot be known, because the device's I/O statistics are off",
+    hint: 'switch them on: `echo 1 > /sys/block/NAME/queue/iostats`',
+  }),
 };
 
 const anyCtl: Record<string, Explain> = {
@@ -138,7 +139,10 @@ const requests: Record<string, Record<string, Explain>> = {
       hint: `load its module: \`modprobe blkfilter_${filter}\`, or \`blkfilter module load\` for the ones of this package`,
     }),
     EALREADY: (at) => ({ reason: `filter '${at.filter}' is attached already`, hint: seeStatus(at) }),
-    EBUSY: (at) => ({ reason: `another filter holds the altitude of '${at.filter}'`, hint: seeStatus(at) }),
+    EBUSY: (at) => ({
+      reason: `another filter holds the altitude of '${at.filter}', or another module the kernel's I/O functions`,
+      hint: `${seeStatus(at)}, \`dmesg\` tells of other modules`,
+    }),
   },
   BLKFILTER_DETACH: {
     ENOENT: () => ({ reason: 'no filter is attached', hint: '`blkfilter status` lists the devices that have filters' }),
@@ -150,10 +154,10 @@ const requests: Record<string, Record<string, Explain>> = {
       reason: `filter '${filter}' refused the argument`,
       hint: 'its size and contents must be those of the command',
     }),
-    ENOTTY: (at) =>
-      at.coreLoaded
-        ? { reason: `filter '${at.filter}' does not take this command`, hint: "its UAPI header lists the ones it takes" }
-        : explainAny('ENOTTY', at),
+    ENOTTY: ({ filter }) => ({
+      reason: `filter '${filter}' does not take this command`,
+      hint: 'its UAPI header lists the ones it takes',
+    }),
   },
   BLKFILTER_CBT_INFO: anyCtl,
   BLKFILTER_CBT_CONFIGURE: {
@@ -167,7 +171,10 @@ const requests: Record<string, Record<string, Explain>> = {
       hint: 'options are taken once, before the first checkpoint: detach, and attach with the options wanted',
     }),
   },
-  BLKFILTER_CBT_CHECKPOINT: anyCtl,
+  BLKFILTER_CBT_CHECKPOINT: {
+    ...anyCtl,
+    EOVERFLOW: () => ({ reason: 'the epochs are used up', hint: 'detach cbt and attach it again' }),
+  },
   BLKFILTER_CBT_CHANGES: anyRead,
   BLKFILTER_CBT_BITMAP: anyRead,
   BLKFILTER_CBT_MARK: {
@@ -179,18 +186,24 @@ const requests: Record<string, Record<string, Explain>> = {
   },
 };
 
-function explainAny(code: string, situation: Situation): Explanation {
-  const [, text] = [...getSystemErrorMap().values()].find(([name]) => name === code) ?? [];
-  return anyRequest[code]?.(situation) ?? { reason: text ?? 'the kernel refused the request' };
-}
-
 /**
  * Says what an errno of a request means and what to do.
  * @param request the ioctl's name, or `open`
  * @param code the errno's name
  */
 export function explain(request: string, code: string, situation: Situation): Explanation {
-  return requests[request]?.[code]?.(situation) ?? explainAny(code, situation);
+  // Without the core the request goes to the disk's driver, and each has its own way to say that it knows no such thing.
+  if (!situation.coreLoaded && request.startsWith('BLKFILTER_')) {
+    return {
+      code: 'EMODULE',
+      reason: 'the kernel module blkfilter is not loaded',
+      hint: 'load it with `blkfilter module load`',
+    };
+  }
+  const known = requests[request]?.[code] ?? anyRequest[code];
+  if (known) return known(situation);
+  const [, text] = [...getSystemErrorMap().values()].find(([name]) => name === code) ?? [];
+  return { reason: text ?? 'the kernel refused the request' };
 }
 
 // ENOTBLK has no name in libuv nor in node:os, which has some that libuv lacks (ESTALE).
@@ -214,7 +227,7 @@ const isSystemFailure = (error: unknown): error is SystemFailure =>
 
 /**
  * Turns the addon's error into one that explains itself. Anything else is returned as it is.
- * @param coreLoaded whether blkfilter.ko is loaded: without it the kernel answers ENOTTY to everything
+ * @param coreLoaded whether blkfilter.ko is loaded
  */
 export function explainFailure(error: unknown, context: CallContext, coreLoaded: boolean): unknown {
   if (!isSystemFailure(error)) return error;

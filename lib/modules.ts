@@ -10,7 +10,10 @@ import { BlkfilterError } from './errors.js';
 import { packageRoot } from './native.js';
 import { readIfThere } from './sysfs.js';
 
-const run = promisify(execFile);
+// The tools of kmod are not on everyone's path, and what they say is matched against below.
+const env = { ...process.env, PATH: `${process.env.PATH ?? ''}:/usr/sbin:/sbin`, LC_ALL: 'C' };
+const run = async (command: string, args: string[]) =>
+  promisify(execFile)(command, args, { env, maxBuffer: 64 << 20 });
 
 /** In the order they are loaded: each needs the ones before it. */
 const known = [
@@ -76,7 +79,7 @@ const hints: [RegExp, string][] = [
 
 async function tool(what: string, command: string, ...args: string[]): Promise<void> {
   try {
-    await run(command, args, { maxBuffer: 64 << 20 });
+    await run(command, args);
   } catch (cause) {
     const { message, stderr } = cause as Error & { stderr?: string };
     const said = stderr?.trim() ? stderr.trim().split('\n').slice(-10).join('\n') : message;

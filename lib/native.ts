@@ -15,16 +15,6 @@ export interface NativeDevice {
   close(): Promise<void>;
 }
 
-export interface NativeInfo {
-  sectors: number;
-  blockSize: number;
-  epoch: number;
-  generation: string;
-  gap: string;
-  memory: number;
-  overreported: number;
-}
-
 export interface NativeChanges {
   generation: string;
   epoch: number;
@@ -40,9 +30,9 @@ interface NativeCbt {
   readonly blockSizeDefault: number;
   readonly blockSizeMin: number;
   readonly blockSizeMax: number;
-  info(device: NativeDevice): Promise<NativeInfo>;
+  info(device: NativeDevice): Promise<object>;
   configure(device: NativeDevice, blockSize: number): Promise<void>;
-  checkpoint(device: NativeDevice): Promise<{ generation: string; epoch: number }>;
+  checkpoint(device: NativeDevice): Promise<object>;
   changes(
     device: NativeDevice,
     generation: string | null,

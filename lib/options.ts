@@ -48,17 +48,32 @@ function describe(issue: z.core.$ZodIssue, what: string): string {
   return `${[what, ...issue.path.map(String)].join('.')}: ${issue.message}`;
 }
 
+const complaints = (error: z.ZodError, what: string): string =>
+  error.issues.map((issue) => describe(issue, what)).join('; ');
+
 /**
- * Checks a value from outside.
+ * Checks an option or argument.
  * @param what what the value is, for the message
  * @throws {BlkfilterError} `ERR_BLKFILTER_ARGUMENT`, which names each option that is wrong
  */
 export function check<Schema extends z.ZodType>(schema: Schema, value: unknown, what: string): z.output<Schema> {
   const result = schema.safeParse(value);
   if (result.success) return result.data;
+  const reason = complaints(result.error, what);
+  throw new BlkfilterError({ code: 'ERR_BLKFILTER_ARGUMENT', reason, hint: known(schema) });
+}
+
+/**
+ * Checks an answer.
+ * @param what what was asked, for the message
+ * @throws {BlkfilterError} `EPROTO`
+ */
+export function checkAnswer<Schema extends z.ZodType>(schema: Schema, value: unknown, what: string): z.output<Schema> {
+  const result = schema.safeParse(value);
+  if (result.success) return result.data;
   throw new BlkfilterError({
-    code: 'ERR_BLKFILTER_ARGUMENT',
-    reason: result.error.issues.map((issue) => describe(issue, what)).join('; '),
-    hint: known(schema),
+    code: 'EPROTO',
+    reason: `an answer that makes no sense: ${complaints(result.error, what)}`,
+    hint: 'package and modules may be of different versions: `blkfilter doctor` tells',
   });
 }

@@ -7,7 +7,7 @@ import { dirname, join } from 'node:path';
 
 const root = dirname(import.meta.dirname);
 const prefix = dirname(dirname(process.execPath));
-const args = ['configure', 'build'];
+const args = ['configure', 'build', '--loglevel=warn'];
 if (!process.env.npm_config_nodedir && existsSync(join(prefix, 'include/node/node_api.h'))) {
   args.push(`--nodedir=${prefix}`);
 }

@@ -3,8 +3,8 @@ import { z } from 'zod';
 
 import { BlkfilterError } from '../errors.js';
 import { ChangeBitmap, ExtentJoiner, extentsOf } from '../extents.js';
-import { native, type NativeInfo } from '../native.js';
-import { check, generation, signal, size, whole } from '../options.js';
+import { native } from '../native.js';
+import { check, checkAnswer, generation, signal, size, whole } from '../options.js';
 import { SECTOR_SIZE, type Extent } from '../units.js';
 import { Filter } from './filter.js';
 
@@ -30,6 +30,18 @@ const extent = z
   .strictObject({ sector: whole, count: z.int().positive() })
   .refine(rangeEndsExactly, 'the extent ends beyond any device');
 
+const infoAnswer = z.object({
+  sectors: whole,
+  blockSize: z.int().positive().multipleOf(SECTOR_SIZE),
+  epoch,
+  generation,
+  gap: z.string(),
+  memory: whole,
+  overreported: whole,
+});
+
+const checkpointAnswer = z.object({ generation, epoch });
+
 /** Options of `attach('cbt')`. */
 export interface CbtOptions {
   /** What one cell of the map stands for: bytes or text like `64KiB`; a power of two from 4 KiB to 1 MiB; 64 KiB unless told. */
@@ -37,7 +49,7 @@ export interface CbtOptions {
 }
 
 /** The state of tracking. */
-export interface CbtInfo extends NativeInfo {
+export interface CbtInfo {
   /** Size of the device in sectors. */
   sectors: number;
   /** Bytes that one cell of the map stands for. */
@@ -163,16 +175,18 @@ export class ChangeTracker extends Filter {
    * @throws {BlkfilterError} `ENOENT` cbt is not attached; `ENODEV`
    */
   async info(): Promise<CbtInfo> {
-    return this.connection.call(this.name, (handle) => native().cbt.info(handle));
+    return checkAnswer(infoAnswer, await this.connection.call(this.name, (handle) => native().cbt.info(handle)), 'info');
   }
 
   /**
    * Ends the current epoch and starts the next. What changes after this is done is reported as changed since the new
    * epoch, whenever it was submitted.
-   * @throws {BlkfilterError} `EPERM`; `ENOENT` cbt is not attached; `ENODEV`
+   * @throws {BlkfilterError} `EPERM`; `ENOENT` cbt is not attached; `ETIMEDOUT` the disk hangs;
+   *   `ENOTSUP` the I/O statistics of a device-mapper or RAID device are off; `ENODEV`
    */
   async checkpoint(): Promise<Checkpoint> {
-    return this.connection.call(this.name, (handle) => native().cbt.checkpoint(handle));
+    const answer = await this.connection.call(this.name, (handle) => native().cbt.checkpoint(handle));
+    return checkAnswer(checkpointAnswer, answer, 'checkpoint');
   }
 
   /**

@@ -7,7 +7,7 @@ import { z } from 'zod';
 import { ChangeTracker } from 'blkfilter';
 import { Connection } from '#lib/connection.js';
 import type { NativeDevice } from '#lib/native.js';
-import { check, filterName, generation } from '#lib/options.js';
+import { check, checkAnswer, filterName, generation } from '#lib/options.js';
 
 const refuses = (make: () => unknown, message: RegExp): void => {
   assert.throws(make, (error: Error & { code?: string }) => {
@@ -92,6 +92,13 @@ describe('checks', () => {
     refuses(() => check(filterName, 'x'.repeat(33), 'filter'), /too long/);
     refuses(() => check(filterName, 'é'.repeat(17), 'filter'), /too long/);
     for (const name of ['', 'a\0b', 'a\nb', 7]) refuses(() => check(filterName, name, 'filter'), /filter/);
+  });
+
+  it('tell an answer from an argument', () => {
+    assert.throws(() => checkAnswer(z.object({ epoch: z.int().min(1) }), { epoch: 0 }, 'info'), {
+      code: 'EPROTO',
+      message: /info\.epoch/,
+    });
   });
 
   it('say so when there are no options', () => {
