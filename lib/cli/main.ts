@@ -18,8 +18,9 @@ const json = process.argv.includes('--json');
 
 // A reader that has seen enough, such as head, is no failure.
 process.stdout.on('error', (error: NodeJS.ErrnoException) => {
-  if (error.code !== 'EPIPE') throw error;
-  process.exit(exit.done);
+  if (error.code === 'EPIPE') process.exit(exit.done);
+  complain(error, json);
+  process.exit(exit.failed);
 });
 
 const program = new Command('blkfilter')

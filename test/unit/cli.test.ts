@@ -64,6 +64,24 @@ describe('errors', () => {
   }
 });
 
+describe('stdout', () => {
+  const outcome = (command: string) => {
+    const { status, stderr } = spawnSync('bash', ['-c', command, process.execPath, main], { encoding: 'utf8' });
+    return { status, stderr };
+  };
+
+  it('that is full is an error', () => {
+    const { status, stderr } = outcome('"$0" "$1" module status --json > /dev/full');
+    assert.equal(status, 1);
+    assert.equal((JSON.parse(stderr) as ErrorDocument).error.code, 'ENOSPC');
+  });
+
+  it('that nobody reads is none', () => {
+    assert.deepEqual(outcome('set -o pipefail; "$0" "$1" --help | true'), { status: 0, stderr: '' });
+    assert.deepEqual(outcome('set -o pipefail; "$0" "$1" module status | true'), { status: 0, stderr: '' });
+  });
+});
+
 describe('wrong usage exits with 2 and names what is wrong', () => {
   const cases: [string[], RegExp][] = [
     [[], /no command/],
