@@ -5,6 +5,9 @@
 
 KERNEL ?= 6.1
 
+# The disks that the guest's tests use.
+DISKS := --disk 1G --disk 1G --disk 16T
+
 MAKEFLAGS += --no-builtin-rules --no-print-directory
 .SILENT:
 .DELETE_ON_ERROR:
@@ -24,11 +27,11 @@ test: prepare ## all tests: on this machine, and in a virtual machine with KERNE
 	test/summary \
 		'npm run --silent test:unit' \
 		'test/vm/selftest' \
-		'test/vm/run --kernel $(KERNEL) --timeout 1800 -- test/guest/run'
+		'test/vm/run --kernel $(KERNEL) $(DISKS) --timeout 2400 -- test/guest/run'
 
 smoke: prepare ## the short tests in a virtual machine with KERNEL
 	npm run --silent build:test
-	test/summary 'test/vm/run --kernel $(KERNEL) -- test/guest/smoke'
+	test/summary 'test/vm/run --kernel $(KERNEL) $(DISKS) --timeout 1200 -- test/guest/smoke'
 
 modules: setup ## build the kernel modules for KERNEL
 	test/vm/kernel $(KERNEL)
