@@ -35,7 +35,9 @@ export const signal = z.instanceof(AbortSignal);
 export const filterName = z
   .string()
   .regex(/^[^\0\n]+$/, 'not a filter name')
-  .refine((name) => Buffer.byteLength(name) <= native().filterNameLength, 'too long for a filter name');
+  .refine((name) => Buffer.byteLength(name) <= native().filterNameLength, {
+    error: () => `longer than ${native().filterNameLength} bytes`,
+  });
 
 function known(schema: z.ZodType): string | undefined {
   if (!(schema instanceof z.ZodObject)) return undefined;

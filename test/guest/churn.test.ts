@@ -12,7 +12,7 @@ import { open, type BlockDevice } from 'blkfilter';
 import { run } from './support/run.js';
 
 const DISK = '/dev/sdb';
-const ROUNDS = Number(process.env['BLKFILTER_ROUNDS'] ?? 200);
+const ROUNDS = Number(process.env.BLKFILTER_ROUNDS ?? 200);
 
 /** Writes and reads back until it is told to stop. */
 const fio = [
