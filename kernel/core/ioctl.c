@@ -92,16 +92,29 @@ static int ioctl_attach(struct block_device *bdev, void __user *argp)
 	if (!ops)
 		return -ENOENT;
 	ret = filter_attach(bdev, ops);
-	if (ret)
-		registry_put(ops);
-	else
+	registry_put(ops);
+	if (!ret)
 		lifecycle_notify(bdev, "attach", name.string);
+	return ret;
+}
+
+/*
+ * Is the device there? Asked before DETACH and CTL, for the errno; neither depends on
+ * the answer staying true, and neither holds open_mutex while it waits for a filter.
+ */
+static bool live(struct block_device *bdev)
+{
+	struct gendisk *disk = bdev->bd_disk;
+	bool ret;
+
+	mutex_lock(&disk->open_mutex);
+	ret = lifecycle_live(bdev);
+	mutex_unlock(&disk->open_mutex);
 	return ret;
 }
 
 static int ioctl_detach(struct block_device *bdev, void __user *argp)
 {
-	struct gendisk *disk = bdev->bd_disk;
 	struct filter_name name;
 	int ret;
 
@@ -111,40 +124,32 @@ static int ioctl_detach(struct block_device *bdev, void __user *argp)
 	if (ret)
 		return ret;
 
-	mutex_lock(&disk->open_mutex);
-	ret = lifecycle_live(bdev) ? stack_detach(bdev, name.string) : -ENODEV;
-	mutex_unlock(&disk->open_mutex);
+	if (!live(bdev))
+		return -ENODEV;
+	ret = stack_detach(bdev, name.string);
 	if (!ret)
 		lifecycle_notify(bdev, "detach", name.string);
 	return ret;
 }
 
-/*
- * Commands run without a lock: see the lifetimes in stack.c. Whether the disk is
- * live is therefore asked first, and not guaranteed: a filter on a disk that goes
- * away is there until its last command has ended.
- */
 static int ioctl_ctl(struct block_device *bdev, void __user *argp)
 {
 	struct blkfilter_ctl __user *uctl = argp;
-	struct gendisk *disk = bdev->bd_disk;
 	const struct blkfilter_operations *ops;
 	struct blkfilter_ctl ctl;
 	struct filter_name name;
 	struct attachment *att;
-	bool live;
 	int ret;
 
 	if (copy_from_user(&ctl, uctl, sizeof(ctl)))
 		return -EFAULT;
 	name_from(&name, ctl.name);
 
-	mutex_lock(&disk->open_mutex);
-	live = lifecycle_live(bdev);
-	att = live ? stack_get(bdev, name.string) : NULL;
-	mutex_unlock(&disk->open_mutex);
+	if (!live(bdev))
+		return -ENODEV;
+	att = stack_get(bdev, name.string);
 	if (!att)
-		return live ? -ENOENT : -ENODEV;
+		return -ENOENT;
 
 	ops = stack_filter(att)->ops;
 	ret = ops->ctl ? ops->ctl(stack_filter(att), ctl.cmd, u64_to_user_ptr(ctl.opt),

@@ -16,7 +16,9 @@
  *
  *	CTL runs without any lock, because a filter's command may take as long as
  *	user memory takes to be paged in. It holds a reference (@users) instead,
- *	and detaching waits for the last one.
+ *	and whoever gives the last one back frees the attachment. DETACH waits for
+ *	that; a device that goes away does not, since that happens under locks that
+ *	other devices need.
  *
  *	An attachment holds its filter's module, the hook on I/O and the device's
  *	struct block_device. It does not hold the device open: a disk that goes away takes
@@ -45,7 +47,7 @@
  * @bdev: the disk or partition that the filter is attached to
  * @flt: the filter's own
  * @users: 1 while in the table, and 1 for each CTL
- * @idle: completed by the last user
+ * @freed: where DETACH waits, if it does; set before the table's reference goes
  */
 struct attachment {
 	struct hlist_node node;
@@ -53,7 +55,7 @@ struct attachment {
 	struct block_device *bdev;
 	struct blkfilter *flt;
 	refcount_t users;
-	struct completion idle;
+	struct completion *freed;
 };
 
 static DEFINE_MUTEX(stack_lock);
@@ -222,8 +224,8 @@ static int stack_conflict(struct block_device *bdev,
 /*
  * stack_attach() - put a filter on a device
  *
- * The caller holds the disk's open_mutex and has seen that the device is live,
- * and a reference to the filter's module, which on success is the attachment's.
+ * The caller holds the disk's open_mutex, has seen that the device is live, and
+ * keeps the filter's module loaded for the time of the call.
  */
 int stack_attach(struct block_device *bdev, struct blkfilter_operations *ops)
 {
@@ -253,12 +255,12 @@ int stack_attach(struct block_device *bdev, struct blkfilter_operations *ops)
 	}
 	flt->ops = ops;
 
+	__module_get(ops->owner);
 	get_device(&bdev->bd_device);
 	att->disk = bdev->bd_disk;
 	att->bdev = bdev;
 	att->flt = flt;
 	refcount_set(&att->users, 1);
-	init_completion(&att->idle);
 	stack_insert(att);
 	mutex_unlock(&stack_lock);
 	return 0;
@@ -271,20 +273,27 @@ free:
 	return ret;
 }
 
-/* Free what was taken out of the table. */
+/* The last reference is gone: no walk and no CTL is in the filter any more. */
 static void attachment_free(struct attachment *att)
 {
 	const struct blkfilter_operations *ops = att->flt->ops;
-
-	synchronize_rcu();
-	stack_put(att);
-	wait_for_completion(&att->idle);
+	struct completion *freed = att->freed;
 
 	ops->detach(att->flt);
 	hook_put();
 	registry_put(ops);
 	put_device(&att->bdev->bd_device);
 	kfree(att);
+	if (freed)
+		complete(freed);
+}
+
+/* Let go of what was taken out of the table. */
+static void attachment_drop(struct attachment *att, struct completion *freed)
+{
+	synchronize_rcu();
+	att->freed = freed;
+	stack_put(att);
 }
 
 /*
@@ -294,6 +303,7 @@ static void attachment_free(struct attachment *att)
  */
 int stack_detach(struct block_device *bdev, const char *name)
 {
+	DECLARE_COMPLETION_ONSTACK(freed);
 	struct attachment *att;
 	int ret = 0;
 
@@ -305,8 +315,10 @@ int stack_detach(struct block_device *bdev, const char *name)
 		ret = stack_find(bdev, NULL) ? -EINVAL : -ENOENT;
 	mutex_unlock(&stack_lock);
 
-	if (att)
-		attachment_free(att);
+	if (att) {
+		attachment_drop(att, &freed);
+		wait_for_completion(&freed);
+	}
 	return ret;
 }
 
@@ -328,7 +340,7 @@ void stack_detach_all(struct block_device *bdev)
 		mutex_unlock(&stack_lock);
 		if (!att)
 			return;
-		attachment_free(att);
+		attachment_drop(att, NULL);
 	}
 }
 
@@ -350,7 +362,7 @@ struct attachment *stack_get(struct block_device *bdev, const char *name)
 void stack_put(struct attachment *att)
 {
 	if (refcount_dec_and_test(&att->users))
-		complete(&att->idle);
+		attachment_free(att);
 }
 
 struct blkfilter *stack_filter(struct attachment *att)
