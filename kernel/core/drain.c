@@ -13,19 +13,20 @@
  *    then such a bio is in its queue, or waits at its entrance
  * 2. in the queue of a request-based device: it holds a reference to the queue,
  *    which freezing the queue waits for
- * 3. in a bio-based driver (dm, md). While a task is in its submit_bio it holds a
- *    reference to the queue, which freezing waits for; the driver has entered
- *    the bio into the device's I/O statistics before that returns, and takes it
+ * 3. in a bio-based driver, where it holds a reference only while a task is in the
+ *    driver's submit_bio. Device mapper counts its bios and can wait for them
+ *    (drain_dm.c). The others (md, bcache, drbd, RAM disks) have entered a bio
+ *    into the device's I/O statistics before their submit_bio returns, and take it
  *    out when it completes. With the queue frozen nothing new is entered, so that
  *    the count falls to zero
  *
- * Freezing holds new bios back at the queue's entrance for as long as what is in
- * flight takes. Bios that had waited at the entrance while somebody else froze
- * the queue are woken by the unfreeze; the second round is for them.
+ * Freezing and suspending hold new bios back at the entrance for as long as what is
+ * in flight takes. Bios that had waited there already, while somebody else held
+ * them back, are let in with the rest; the second round is for them.
  *
- * Not covered: bios that blk-throttle holds back, that a suspended dm device
- * defers, or that lie on the list of a task which sleeps in the submit_bio of a
- * device stacked above.
+ * Not covered: bios that blk-throttle holds back, that a dm device defers because
+ * its user has suspended it, or that lie on the list of a task which sleeps in the
+ * submit_bio of a device stacked above.
  */
 #include <linux/delay.h>
 #include <linux/jiffies.h>
@@ -36,6 +37,7 @@
 #include <linux/blk-filter.h>
 
 #include "compat.h"
+#include "drain.h"
 
 #define DRAIN_TIMEOUT	(30 * HZ)
 
@@ -56,7 +58,7 @@ static unsigned int disk_in_flight(struct gendisk *disk)
 	return max(count, 0L);
 }
 
-/* Wait out what is in the queue, and in a bio-based driver behind it. */
+/* Wait out what is in the queue, and what the statistics of its device count. */
 static int drain_queue(struct gendisk *disk)
 {
 	struct request_queue *q = disk->queue;
@@ -99,12 +101,11 @@ int blkfilter_drain(struct block_device *bdev)
 	struct gendisk *disk = bdev->bd_disk;
 	int round, ret = 0;
 
-	if (!compat_in_flight_known(disk))
-		return -EOPNOTSUPP;
-
 	for (round = 0; round < 2 && !ret; round++) {
 		synchronize_rcu_tasks();
-		ret = drain_queue(disk);
+		ret = queue_is_mq(disk->queue) ? -ENODEV : drain_dm(disk, DRAIN_TIMEOUT);
+		if (ret == -ENODEV)
+			ret = compat_in_flight_known(disk) ? drain_queue(disk) : -EOPNOTSUPP;
 	}
 	return ret;
 }

@@ -2,6 +2,8 @@
 /*
  * The filters that modules offer, by name.
  */
+#define pr_fmt(fmt) KBUILD_MODNAME ": " fmt
+
 #include <linux/module.h>
 #include <linux/mutex.h>
 #include <linux/string.h>
@@ -50,7 +52,8 @@ void registry_put(const struct blkfilter_operations *ops)
  * @ops: stays the core's until blkfilter_unregister()
  *
  * Return: 0; -EBUSY when the name is taken; -EINVAL when @ops lacks a name, a
- * callback that makes or frees a filter, or the callback that sees bios.
+ * callback that makes or frees a filter, or the callback that sees bios;
+ * -EOPNOTSUPP without BLKFILTER_ATOMIC, for now.
  */
 int blkfilter_register(struct blkfilter_operations *ops)
 {
@@ -60,7 +63,11 @@ int blkfilter_register(struct blkfilter_operations *ops)
 	    strlen(ops->name) > BLKFILTER_NAME_LENGTH ||
 	    !ops->attach || !ops->detach)
 		return -EINVAL;
-	if (ops->flags & BLKFILTER_ATOMIC ? !ops->filter_bio : !ops->submit_bio)
+	if (!(ops->flags & BLKFILTER_ATOMIC)) {
+		pr_err("%s: filters that may sleep are not supported yet\n", ops->name);
+		return -EOPNOTSUPP;
+	}
+	if (!ops->filter_bio)
 		return -EINVAL;
 
 	mutex_lock(&registry_lock);

@@ -4,6 +4,7 @@
 import './oracle.test.js';
 import './cbt.test.js';
 import './errno.test.js';
+import './drain.test.js';
 import './sparse.test.js';
 import './lifecycle.test.js';
 import './churn.test.js';

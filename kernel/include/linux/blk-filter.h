@@ -4,8 +4,7 @@
  *
  * struct blkfilter, the first seven members of struct blkfilter_operations and
  * the two functions that register them are those of the "block device filtering
- * mechanism" series (v5, 2023). What stands below them goes beyond it; a filter
- * that leaves those members zero behaves as it would there.
+ * mechanism" series (v5, 2023). What stands below them goes beyond it.
  */
 #ifndef _LINUX_BLK_FILTER_H
 #define _LINUX_BLK_FILTER_H
@@ -76,8 +75,8 @@ enum blkfilter_flags {
  * @ctl: a BLKFILTER_CTL command. @plen holds the bytes at @buf, and takes the
  *	bytes left there. May sleep. Not serialised against itself. Checks for
  *	CAP_SYS_ADMIN are the filter's
- * @submit_bio: see one bio in a context that may sleep; true: it was consumed
- *	and the caller must not submit it
+ * @submit_bio: the series' callback, in a context that may sleep; not called yet:
+ *	only filters with BLKFILTER_ATOMIC can be registered
  * @altitude: place in the stack; 0 is BLKFILTER_ALTITUDE_DEFAULT
  * @flags: of enum blkfilter_flags
  * @filter_bio: see one bio, with preemption disabled and the range that it

@@ -25,10 +25,10 @@ export function unpartition(disk: string): void {
 export const attribute = (device: string, name: string): number =>
   Number(readFileSync(`/sys/class/block/${basename(device)}/${name}`, 'utf8'));
 
-/** A device-mapper device of the given table lines; gives its real node. */
+/** A device-mapper device of the given table lines; gives its node, /dev/dm-N. */
 export function dmCreate(name: string, ...table: string[]): string {
   sh(`printf '%s\\n' '${table.join("' '")}' | dmsetup create ${name}; dmsetup mknodes ${name}`);
-  return run('readlink', '-f', `/dev/mapper/${name}`).trim();
+  return `/dev/${run('dmsetup', 'info', '--columns', '--noheadings', '-o', 'blkdevname', name).trim()}`;
 }
 
 export const dmRemove = (name: string): string => run('dmsetup', 'remove', '--retry', name);

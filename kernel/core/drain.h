@@ -1,0 +1,9 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+#ifndef BLKFILTER_DRAIN_H
+#define BLKFILTER_DRAIN_H
+
+struct gendisk;
+
+int drain_dm(struct gendisk *disk, unsigned long timeout);
+
+#endif /* BLKFILTER_DRAIN_H */

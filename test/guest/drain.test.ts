@@ -1,0 +1,137 @@
+// SPDX-License-Identifier: MIT
+//
+// Writes that are in flight at an attach or at a checkpoint have completed when it returns. The truth is on the disk,
+// read past all caches: what was in flight must be there.
+import assert from 'node:assert/strict';
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { readdirSync, readFileSync } from 'node:fs';
+import { basename } from 'node:path';
+import { after, before, describe, it } from 'node:test';
+
+import { BlkfilterError, open, type BlockDevice } from 'blkfilter';
+
+import { dmCreate, dmRemove } from './support/devices.js';
+import { run, sh, until } from './support/run.js';
+
+const SECTORS = 65536;
+const PATTERN = Buffer.from('in flight');
+
+/** Sets a write under way; the promise inside tells when it is done. */
+async function write(device: string, sector: number): Promise<{ done: Promise<unknown> }> {
+  sh(`{ printf '${PATTERN.toString()}'; head -c 4096 /dev/zero; } | head -c 4096 > /run/pattern`);
+  const dd = spawn('dd', ['if=/run/pattern', `of=${device}`, 'bs=4096', 'count=1', 'oflag=direct,seek_bytes', `seek=${sector * 512}`, 'status=none']);
+  const done = once(dd, 'close');
+  // It sleeps in write(2), whose number is 1.
+  await until('the write to be in flight', () => readFileSync(`/proc/${dd.pid}/syscall`, 'utf8').startsWith('1 '));
+  return { done };
+}
+
+/** Whether the disk itself holds the pattern there. */
+function arrived(disk: string, sector: number): boolean {
+  run('blockdev', '--flushbufs', disk);
+  run('dd', `if=${disk}`, 'of=/run/read', 'bs=4096', 'count=1', 'iflag=direct,skip_bytes', `skip=${sector * 512}`, 'status=none');
+  return readFileSync('/run/read').subarray(0, PATTERN.length).equals(PATTERN);
+}
+
+interface Slow {
+  title: string;
+  /** Makes a device whose writes take seconds; gives it, and the disk that holds its data. */
+  create: () => Promise<{ device: string; disk?: string }>;
+  remove: () => void;
+}
+
+const slow: Slow[] = [
+  {
+    title: 'a bio-based device (dm-delay)',
+    create: () =>
+      Promise.resolve({
+        device: dmCreate('slow', `0 ${SECTORS} delay /dev/sdb 0 0 /dev/sdb 0 2500`),
+        disk: '/dev/sdb',
+      }),
+    remove: () => void dmRemove('slow'),
+  },
+  {
+    title: 'a request-based device (null_blk)',
+    // 2.5 s to each request. It is its own disk: what has not completed is not there.
+    create: async () => {
+      run('modprobe', 'null_blk', 'nr_devices=0');
+      const config = '/sys/kernel/config/nullb/nullb9';
+      sh(`mkdir ${config}; cd ${config}; echo 32 > size; echo 1 > memory_backed; echo 2 > irqmode;
+        echo 2500000000 > completion_nsec; echo 1 > power`);
+      const name = await until('null_blk', () => readdirSync('/sys/block').find((disk) => disk.startsWith('nullb')));
+      return { device: `/dev/${name}` };
+    },
+    remove: () => void sh('echo 0 > /sys/kernel/config/nullb/nullb9/power; rmdir /sys/kernel/config/nullb/nullb9; rmmod null_blk'),
+  },
+];
+
+for (const { title, create, remove } of slow) {
+  describe(`what is in flight on ${title}`, () => {
+    let device: BlockDevice;
+    let disk: string | undefined;
+
+    before(async () => {
+      const made = await create();
+      device = await open(made.device);
+      disk = made.disk;
+    });
+
+    after(async () => {
+      await device.close();
+      remove();
+    });
+
+    /** The write is over when the call is; and it is on the disk, where that can be looked at. */
+    const drains = async (sector: number, call: () => Promise<unknown>) => {
+      let over = false;
+      const { done } = await write(device.path, sector);
+      void done.then(() => (over = true));
+      if (disk) assert.ok(!arrived(disk, sector), 'the write was not slow enough for this test');
+      await call();
+      if (disk) assert.ok(arrived(disk, sector), 'still in flight');
+      else assert.doesNotMatch(readFileSync(`/sys/block/${basename(device.path)}/inflight`, 'utf8'), /[1-9]/);
+      await done;
+      assert.ok(over);
+    };
+
+    it('has completed when attach returns', () => drains(8, () => device.attach('cbt')));
+
+    it('has completed when a checkpoint returns, and counts before it', async () => {
+      const tracker = await device.filter('cbt');
+      await drains(16384, () => tracker.checkpoint());
+      const extents = [];
+      for await (const extent of tracker.changes({ since: 1 })) extents.push(extent);
+      assert.deepEqual(extents, [{ sector: 16384, count: 128 }]);
+      for await (const extent of tracker.changes({ since: 2 })) assert.fail(`sector ${extent.sector} changed since`);
+      await tracker.detach();
+    });
+  });
+}
+
+describe('a device whose I/O in flight cannot be known', () => {
+  before(() => {
+    sh('yes | MDADM_NO_UDEV=1 mdadm --create /dev/md0 --level=0 --raid-devices=2 --run /dev/sda /dev/sdb 2>&1');
+    sh('echo 0 > /sys/block/md0/queue/iostats');
+  });
+
+  after(() => {
+    sh('MDADM_NO_UDEV=1 mdadm --stop /dev/md0 2>&1; wipefs -qa /dev/sda /dev/sdb');
+  });
+
+  it('is refused, with what to do; and taken when that is done', async () => {
+    const device = await open('/dev/md0');
+    await assert.rejects(device.attach('cbt'), (error: unknown) => {
+      assert.ok(error instanceof BlkfilterError);
+      assert.equal(error.code, 'ENOTSUP');
+      assert.match(error.hint ?? '', /iostats/);
+      return true;
+    });
+    assert.deepEqual(await device.filters(), []);
+    sh('echo 1 > /sys/block/md0/queue/iostats');
+    const tracker = await device.attach('cbt');
+    await tracker.checkpoint();
+    await tracker.detach();
+    await device.close();
+  });
+});
