@@ -7,4 +7,7 @@ import './errno.test.js';
 import './drain.test.js';
 import './sparse.test.js';
 import './lifecycle.test.js';
+import './cli.test.js';
+import './example.test.js';
+import './readme.test.js';
 import './churn.test.js';
