@@ -2,6 +2,7 @@
 //
 // The guest's suite. One process for all files: starting Node takes seconds under emulation.
 import './oracle.test.js';
+import './paths.test.js';
 import './cbt.test.js';
 import './errno.test.js';
 import './drain.test.js';

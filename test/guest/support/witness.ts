@@ -1,5 +1,8 @@
 // SPDX-License-Identifier: MIT
 import { readFileSync } from 'node:fs';
+import { basename } from 'node:path';
+
+import { open, type BlockDevice, type Filter } from 'blkfilter';
 
 import { run } from './run.js';
 
@@ -22,3 +25,50 @@ export const liveWitnesses = (): number =>
 /** The command that reads a witness's counts. */
 export const WITNESS_COUNT = 1;
 export const WITNESS_COUNT_BYTES = 32;
+
+/** Sectors that were read from and written to (discarded, zeroed) a device. */
+export interface Traffic {
+  read: number;
+  written: number;
+}
+
+/** What the kernel's own statistics say of a device. */
+function statistics(device: string): Traffic {
+  const fields = readFileSync(`/sys/class/block/${basename(device)}/stat`, 'utf8').trim().split(/ +/).map(Number);
+  const [, , read = 0, , , , written = 0, , , , , , , discarded = 0] = fields;
+  return { read, written: written + discarded };
+}
+
+/** A witness on a device, and the kernel's statistics of the same time. */
+export class Watch {
+  readonly #device: BlockDevice;
+  readonly #filter: Filter;
+  readonly #before: Traffic;
+
+  private constructor(device: BlockDevice, filter: Filter) {
+    this.#device = device;
+    this.#filter = filter;
+    this.#before = statistics(device.path);
+  }
+
+  static async start(path: string, filter: string): Promise<Watch> {
+    const device = await open(path);
+    return new Watch(device, await device.attach(filter));
+  }
+
+  /** What the witness saw, and what the kernel counted. */
+  async compare(): Promise<{ seen: Traffic; counted: Traffic }> {
+    const answer = await this.#filter.ctl(WITNESS_COUNT, Buffer.alloc(WITNESS_COUNT_BYTES));
+    const [, , read = 0n, written = 0n] = new BigUint64Array(answer.buffer, answer.byteOffset, 4);
+    const now = statistics(this.#device.path);
+    return {
+      seen: { read: Number(read), written: Number(written) },
+      counted: { read: now.read - this.#before.read, written: now.written - this.#before.written },
+    };
+  }
+
+  async stop(): Promise<void> {
+    await this.#filter.detach();
+    await this.#device.close();
+  }
+}
