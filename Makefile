@@ -27,7 +27,7 @@ test: prepare ## all tests: on this machine, and in a virtual machine with KERNE
 	test/summary \
 		'npm run --silent test:unit' \
 		'test/vm/selftest' \
-		'test/vm/run --kernel $(KERNEL) $(DISKS) --timeout 2400 -- test/guest/run'
+		'test/vm/run --kernel $(KERNEL) $(DISKS) --timeout 3600 -- test/guest/run'
 
 smoke: prepare ## the short tests in a virtual machine with KERNEL
 	npm run --silent build:test
