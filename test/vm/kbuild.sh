@@ -13,23 +13,30 @@ kernel_sources() (
 	done | LC_ALL=C sort
 )
 
-# build_in_root ROOT TREE MAKE-ARGUMENT...: copies the sources to TREE, since one source tree serves several kernels,
-# and builds them there. Test modules come last, for they use the others' symbols.
-build_in_root() {
+# in_root ROOT TREE COMMAND...: runs it in the root, with TREE as /build.
+in_root() {
 	local root=$1 tree=$2
 	shift 2
-	mkdir -p "$tree"
-	(cd "$project" && kernel_sources | cpio --quiet -pdm "$tree")
+	mkdir -p "$root/build"
 	# The mounts live in a name space of their own and are gone with it, however this ends. objtool wants /proc.
 	# shellcheck disable=SC2016 # the inner shell's own variables
 	unshare --mount --propagation private bash -euc '
 		root=$1 tree=$2
 		shift 2
-		mkdir -p "$root/build"
 		mount --bind "$tree" "$root/build"
 		mount -t proc proc "$root/proc"
-		for part in kernel test/modules; do
-			[ -e "$tree/$part/Makefile" ] || continue
-			chroot "$root" make -C "/build/$part" -j "$(nproc)" "$@"
-		done' build "$root" "$tree" "$@" </dev/null
+		exec chroot "$root" "$@"' in_root "$root" "$tree" "$@" </dev/null
+}
+
+# build_in_root ROOT TREE MAKE-ARGUMENT...: copies the sources to TREE, since one source tree serves several kernels,
+# and builds them there. Test modules come last, for they use the others' symbols.
+build_in_root() {
+	local root=$1 tree=$2 part
+	shift 2
+	mkdir -p "$tree"
+	(cd "$project" && kernel_sources | cpio --quiet -pdm "$tree")
+	for part in kernel test/modules; do
+		[[ -e $tree/$part/Makefile ]] || continue
+		in_root "$root" "$tree" make -C "/build/$part" -j "$(nproc)" "$@" || return
+	done
 }

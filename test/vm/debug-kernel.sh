@@ -1,0 +1,48 @@
+# SPDX-License-Identifier: MIT
+# shellcheck shell=bash disable=SC2154
+#
+# The sanitizer kernels: Debian's source with test/vm/debug.config. Part of test/vm/kernel.
+
+debug_config=$project/test/vm/debug.config
+
+# The files that building modules for a built kernel takes, out of its tree: what its own headers package would have.
+header_files() (
+	cd "$1" || exit
+	printf '%s\n' Makefile Module.symvers .config tools/objtool/objtool
+	find arch/x86 -maxdepth 1 -name 'Makefile*'
+	find include scripts arch/x86/include -type f -o -type l
+)
+
+# build_debug_kernel ROOT: makes a small root as fetch_root does, but with a kernel that is built in it.
+build_debug_kernel() {
+	local root=$1 log=$home/kernel-build.log tree=$home/source release headers
+	note "kernel $name: fetching its source and its compiler (Debian $suite)"
+	make_root "$root" "linux-source-$version,gcc,libc6-dev,make,flex,bison,libelf-dev,libssl-dev,bc,lz4,kmod,python3-minimal"
+	rm -rf "$tree"
+	mkdir "$tree"
+	tar -C "$tree" --strip-components=1 -xf "$root/usr/src/linux-source-$version.tar.xz"
+	rm "$root/usr/src/linux-source-$version.tar.xz"
+	cp "$debug_config" "$tree/debug.config"
+
+	note "kernel $name: building it, which takes from ten minutes to an hour"
+	# A bzImage, for the code that would let the emulator start vmlinux itself does not survive KASAN in 6.1.
+	# shellcheck disable=SC2016 # the inner shell's own variables
+	in_root "$root" "$tree" sh -euc '
+		cd /build
+		export KBUILD_BUILD_USER=blkfilter KBUILD_BUILD_HOST=blkfilter
+		make KCONFIG_ALLCONFIG=debug.config allnoconfig
+		nice -n 19 make -j "$(nproc)" bzImage modules
+		make INSTALL_MOD_PATH=/build/install INSTALL_MOD_STRIP=1 modules_install' >"$log" 2>&1 ||
+		{ tail -n 20 "$log" >&2; die "kernel $name: building it failed; all of it is in $log"; }
+
+	release=$(<"$tree/include/config/kernel.release")
+	headers=$root/lib/modules/$release/build
+	mkdir -p "$headers" "$root/modules"
+	(cd "$tree" && header_files . | cpio --quiet -pdm "$headers")
+	mv "$tree/arch/x86/boot/bzImage" "$root/"
+	mv "$tree/install/lib/modules/$release" "$root/modules/"
+	rm -f "$root/modules/$release/"{build,source}
+	printf '%s\n' "$release" >"$root/release"
+	mv "$tree/debug.config" "$root/"
+	rm -rf "$tree"
+}
