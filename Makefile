@@ -12,11 +12,11 @@ MAKEFLAGS += --no-builtin-rules --no-print-directory
 .SILENT:
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
-.PHONY: help demo test smoke modules vm lint prepare setup clean distclean
+.PHONY: help demo test test-debug smoke modules vm lint prepare setup clean distclean
 
 help: ## this list
 	echo 'make TARGET [KERNEL=6.1|6.12|7.2]'
-	sed -n 's/^\([a-z]*\):.*## \(.*\)/  \1\t\2/p' Makefile | expand -t 12
+	sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1\t\2/p' Makefile | expand -t 14
 
 demo: prepare ## track changes of a live disk in a virtual machine, and show them
 	npm run --silent build:examples
@@ -28,6 +28,12 @@ test: prepare ## all tests: on this machine, and in a virtual machine with KERNE
 		'npm run --silent test:unit' \
 		'test/vm/selftest' \
 		'test/vm/run --kernel $(KERNEL) $(DISKS) --timeout 3600 -- test/guest/run'
+
+test-debug: prepare ## the tests that need a kernel, on one with KASAN, lockdep and more (building it, once, takes up to an hour)
+	npm run --silent build:test
+	test/summary \
+		'test/vm/selftest 6.1-debug' \
+		'test/vm/run --kernel 6.1-debug $(DISKS) --timeout 3600 -- env BLKFILTER_ROUNDS=20 test/guest/run'
 
 smoke: prepare ## the short tests in a virtual machine with KERNEL
 	npm run --silent build:test
