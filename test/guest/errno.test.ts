@@ -134,6 +134,15 @@ describe('the errno table', () => {
       await fails(device.attach('nosuch'), 'ENOENT', /nosuch/);
     });
 
+    it('EPERM: no right to', () => {
+      const { status, stderr } = attempt(
+        'env', 'setpriv', '--reuid', 'nobody', '--clear-groups', '--', 'blkfilter', 'attach', DISK, 'cbt', '--json',
+      );
+      assert.equal(status, 1);
+      assert.equal((JSON.parse(stderr) as { error: { code: string } }).error.code, 'EPERM');
+      assert.equal(attached(), '');
+    });
+
     it('EALREADY: attached already', () =>
       withFilters(['cbt'], () => fails(device.attach('cbt'), 'EALREADY', /\/dev\/sda/)));
 

@@ -2,13 +2,15 @@
 //
 // Devices that go away take their filters along; nothing is left behind.
 import assert from 'node:assert/strict';
+import { spawn } from 'node:child_process';
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
+import { createInterface } from 'node:readline';
 import { after, before, describe, it } from 'node:test';
 
 import { BlkfilterError, open } from 'blkfilter';
 
 import { partition } from './support/devices.js';
-import { attempt, run, sh, until } from './support/run.js';
+import { attempt, program, run, sh, until } from './support/run.js';
 import { liveWitnesses, loadWitness, unloadWitness } from './support/witness.js';
 
 const hosts = '/sys/bus/pseudo/drivers/scsi_debug';
@@ -24,6 +26,19 @@ async function plug(): Promise<string> {
 }
 
 const unplug = (disk: string): string => sh(`echo 1 > /sys/block/${disk.slice(5)}/device/delete`);
+
+/** Opens a device now, for an ioctl that is issued later; gives what comes of it then. */
+async function rawLater(...args: string[]): Promise<() => Promise<string>> {
+  const child = spawn(program('raw-ioctl'), ['-wait', ...args], { stdio: ['pipe', 'pipe', 'inherit'] });
+  const lines = createInterface(child.stdout)[Symbol.asyncIterator]();
+  const line = async () => String((await lines.next()).value);
+  assert.equal(await line(), 'open');
+  return () => {
+    child.stdin.end();
+    return line();
+  };
+}
+
 const filters = (name: string): string[] => readFileSync(`/sys/class/block/${name}/filter`, 'utf8').split('\n').slice(0, -1);
 
 describe('devices that go away', () => {
@@ -47,9 +62,15 @@ describe('devices that go away', () => {
     assert.deepEqual(filters(`${name}1`), ['upper', 'lower']);
     assert.deepEqual(filters(`${name}2`), []);
 
+    const raw = await Promise.all([
+      rawLater(disk, 'attach', 'cbt'),
+      rawLater(`${disk}1`, 'detach', 'upper'),
+      rawLater(disk, 'ctl', 'cbt', '1', '56'),
+    ]);
     unplug(disk);
     await until('the disk to be gone', () => !existsSync(`/sys/block/${name}`));
     assert.equal(liveWitnesses(), 0);
+    assert.deepEqual(await Promise.all(raw.map((issue) => issue())), ['ENODEV', 'ENODEV', 'ENODEV 56']);
     const gone = (error: unknown) => error instanceof BlkfilterError && error.code === 'ENODEV';
     for (const device of [whole, part]) {
       await assert.rejects(device.attach('cbt'), gone);

@@ -2,10 +2,11 @@
 /*
  * The ioctls without anything in between, as any program may issue them:
  *
- *	raw-ioctl [-32] DEV attach|detach NAME
- *	raw-ioctl [-32] DEV ctl NAME CMD OPTLEN
+ *	raw-ioctl [-32] [-wait] DEV attach|detach NAME
+ *	raw-ioctl [-32] [-wait] DEV ctl NAME CMD OPTLEN
  *
- * -32 enters the kernel as a 32-bit program does. NAME "@bad" passes an address
+ * -32 enters the kernel as a 32-bit program does. -wait opens the device, says so
+ * by a line, and issues the ioctl when standard input ends. NAME "@bad" passes an address
  * that is not mapped, NAME "@badopt" (ctl) one for the option. Prints "0" or the
  * name of the errno; ctl prints the written optlen after it.
  */
@@ -55,12 +56,11 @@ int main(int argc, char **argv)
 	struct blkfilter_name *name = low(4096);
 	struct blkfilter_ctl *ctl = low(4096);
 	const char *filter;
-	int fd, err, bad;
+	int fd, err, bad, wait = 0;
 
-	if (argc > 1 && !strcmp(argv[1], "-32")) {
-		compat = 1;
-		argc--;
-		argv++;
+	for (; argc > 1 && argv[1][0] == '-'; argc--, argv++) {
+		compat |= !strcmp(argv[1], "-32");
+		wait |= !strcmp(argv[1], "-wait");
 	}
 	if (argc < 4)
 		return 2;
@@ -68,6 +68,12 @@ int main(int argc, char **argv)
 	if (fd < 0) {
 		perror(argv[1]);
 		return 2;
+	}
+	if (wait) {
+		puts("open");
+		fflush(stdout);
+		while (getchar() != EOF)
+			;
 	}
 	bad = !strcmp(argv[3], "@bad");
 	memcpy(name->name, argv[3], strnlen(argv[3], sizeof(name->name)));
