@@ -45,7 +45,7 @@ describe('README.md', () => {
   });
 
   it('names targets of make that there are', () => {
-    const targets = new Set(Array.from(text.matchAll(/^make (\w+)|`make (\w+)`/gm), ([, a, b]) => a ?? b));
+    const targets = new Set(Array.from(text.matchAll(/^make ([\w-]+)|`make ([\w-]+)`/gm), ([, a, b]) => a ?? b));
     assert.ok(targets.size > 2);
     const help = sh(root, 'make help');
     for (const target of targets) assert.match(help, new RegExp(`^  ${target} `, 'm'));
