@@ -27,10 +27,13 @@ static void name_from(struct filter_name *to, const __u8 *from)
 	to->string[BLKFILTER_NAME_LENGTH] = '\0';
 }
 
+/* The argument of ATTACH and DETACH, from one who may. */
 static int name_read(struct filter_name *name, void __user *argp)
 {
 	struct blkfilter_name arg;
 
+	if (!capable(CAP_SYS_ADMIN))
+		return -EPERM;
 	if (copy_from_user(&arg, argp, sizeof(arg)))
 		return -EFAULT;
 	name_from(name, arg.name);
@@ -82,8 +85,6 @@ static int ioctl_attach(struct block_device *bdev, void __user *argp)
 	struct filter_name name;
 	int ret;
 
-	if (!capable(CAP_SYS_ADMIN))
-		return -EPERM;
 	ret = name_read(&name, argp);
 	if (ret)
 		return ret;
@@ -118,8 +119,6 @@ static int ioctl_detach(struct block_device *bdev, void __user *argp)
 	struct filter_name name;
 	int ret;
 
-	if (!capable(CAP_SYS_ADMIN))
-		return -EPERM;
 	ret = name_read(&name, argp);
 	if (ret)
 		return ret;

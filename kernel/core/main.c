@@ -2,6 +2,8 @@
 /*
  * blkfilter.ko: filters for the I/O of live block devices.
  */
+#define pr_fmt(fmt) KBUILD_MODNAME ": " fmt
+
 #include <linux/module.h>
 
 #include <linux/blk-filter.h>
@@ -11,6 +13,11 @@
 
 static int __init blkfilter_init(void)
 {
+	/* Filters run with preemption disabled, where such a kernel allows little. */
+	if (IS_ENABLED(CONFIG_PREEMPT_RT)) {
+		pr_err("kernels with PREEMPT_RT are not supported\n");
+		return -EOPNOTSUPP;
+	}
 	return hook_ioctls();
 }
 
