@@ -6,6 +6,7 @@ import './paths.test.js';
 import './cbt.test.js';
 import './errno.test.js';
 import './drain.test.js';
+import './replica.test.js';
 import './sparse.test.js';
 import './lifecycle.test.js';
 import './cli.test.js';
