@@ -17,7 +17,7 @@ const ROUNDS = Number(process.env.BLKFILTER_ROUNDS ?? 200);
 /** Writes and reads back until it is told to stop. */
 const fio = [
   '--name=churn', `--filename=${DISK}`, '--ioengine=libaio', '--direct=1', '--iodepth=8', '--rw=randwrite',
-  '--bsrange=4k-64k', '--size=64M', '--rate_iops=400', '--time_based', '--runtime=3600', '--verify=crc32c',
+  '--bsrange=4k-64k', '--size=64M', '--rate_iops=150', '--time_based', '--runtime=3600', '--verify=crc32c',
   '--verify_backlog=64', '--verify_fatal=1', '--output-format=json',
 ];
 

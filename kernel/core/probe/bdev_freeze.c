@@ -2,7 +2,7 @@
 /* freeze_bdev() became bdev_freeze() in 6.8. */
 #include <linux/blkdev.h>
 
-int probe(struct block_device *bdev)
+int probe_bdev_freeze(struct block_device *bdev)
 {
 	return bdev_freeze(bdev);
 }

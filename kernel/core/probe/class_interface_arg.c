@@ -2,6 +2,6 @@
 /* Until 6.3 a class interface's callbacks took a second argument. */
 #include <linux/device.h>
 
-void remove(struct device *dev, struct class_interface *intf);
+void probe_remove(struct device *dev, struct class_interface *intf);
 
-struct class_interface probe = { .remove_dev = remove };
+struct class_interface probe_class_interface = { .remove_dev = probe_remove };
