@@ -13,14 +13,17 @@
 /**
  * struct cbt - tracking of one device
  * @flt: the core's handle
- * @bdev: the device
+ * @bdev: the device; a rescan may replace it
  * @map: replaced only by CONFIGURE, under @lock; marking reads it under RCU
  * @epoch: the current one; see cbt_filter_bio() and cbt_checkpoint()
- * @lock: read by whoever uses @map for longer than marking does
+ * @lock: read by whoever uses @map for longer than marking does, or @generation
  * @checkpoint_lock: one checkpoint at a time
  * @configured: CONFIGURE was taken already
  * @generation: constant as long as tracking has no gap
  * @gap: why it began, of enum blkfilter_cbt_gap
+ * @bypassed: a request has bypassed the filters since cbt_settle()
+ * @low: the smallest size, in sectors, that the device has had since cbt_settle()
+ * @medium: the disk's diskseq
  */
 struct cbt {
 	struct blkfilter flt;
@@ -32,8 +35,18 @@ struct cbt {
 	bool configured;
 	uuid_t generation;
 	u32 gap;
+	bool bypassed;
+	u64 low;
+	u64 medium;
 };
 
+/* The map, for whoever holds @lock. */
+static inline struct cbt_map *cbt_map(struct cbt *cbt)
+{
+	return rcu_dereference_protected(cbt->map, lockdep_is_held(&cbt->lock));
+}
+
+void cbt_settle(struct cbt *cbt);
 int cbt_ctl(struct blkfilter *flt, const unsigned int cmd, __u8 __user *buf,
 	    __u32 *plen);
 

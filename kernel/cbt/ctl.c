@@ -13,12 +13,6 @@
 /* What a command collects before it copies to user space. */
 #define CTL_CHUNK	PAGE_SIZE
 
-/* The map, for whoever holds @lock. */
-static struct cbt_map *cbt_map(struct cbt *cbt)
-{
-	return rcu_dereference_protected(cbt->map, lockdep_is_held(&cbt->lock));
-}
-
 /*
  * A reader names an epoch, and may name the generation it took it in. Answers with
  * the current ones, which are at least as new as anything read after this.
@@ -35,29 +29,6 @@ static int cbt_check_since(struct cbt *cbt, __u8 *generation, u64 since, u64 *ep
 		return -EINVAL;
 	export_uuid(generation, &cbt->generation);
 	return 0;
-}
-
-/*
- * A run of sectors that are alike, for readers. A device that has grown is
- * changed beyond the map's end: nothing is known of that part.
- */
-struct sector_run {
-	sector_t end;
-	bool changed;
-};
-
-static struct sector_run cbt_run(struct cbt_map *map, sector_t sector, u32 since)
-{
-	unsigned int shift = map_block_shift(map);
-	struct cbt_run run;
-
-	if (sector >= map_sectors(map))
-		return (struct sector_run) { .end = LLONG_MAX, .changed = true };
-	run = map_run(map, sector >> shift, since);
-	return (struct sector_run) {
-		.end = min((run.block + run.count) << shift, map_sectors(map)),
-		.changed = run.changed,
-	};
 }
 
 /* ---- INFO, CONFIGURE, MARK ---------------------------------------------- */
@@ -87,7 +58,7 @@ static void cbt_carry_over(struct cbt_map *from, struct cbt_map *to, u32 epoch)
 	sector_t sector = 0;
 
 	while (sector < map_sectors(from)) {
-		struct sector_run run = cbt_run(from, sector, epoch);
+		struct cbt_run run = map_run(from, sector, epoch);
 
 		if (run.changed)
 			map_mark(to, sector, run.end - sector, epoch);
@@ -185,9 +156,11 @@ static int cbt_checkpoint(struct cbt *cbt, void *arg)
 	mutex_lock(&cbt->checkpoint_lock);
 	if (cbt->epoch < U32_MAX) {
 		WRITE_ONCE(cbt->epoch, cbt->epoch + 1);
-		ret = blkfilter_drain(cbt->bdev);
+		ret = blkfilter_drain(READ_ONCE(cbt->bdev));
 		checkpoint->epoch = cbt->epoch;
+		down_read(&cbt->lock);
 		export_uuid(checkpoint->generation, &cbt->generation);
+		up_read(&cbt->lock);
 	}
 	mutex_unlock(&cbt->checkpoint_lock);
 	return ret;
@@ -233,7 +206,7 @@ static int extents_collect(struct cbt_map *map, struct blkfilter_cbt_changes *c,
 	int ret = 0;
 
 	while (sector < c->end && !ret) {
-		struct sector_run run = cbt_run(map, sector, c->since);
+		struct cbt_run run = map_run(map, sector, c->since);
 
 		if (run.changed && !open) {
 			if (c->count == c->capacity)
@@ -297,7 +270,7 @@ static void bits_fill(struct cbt_map *map, unsigned long *bits, sector_t sector,
 	bitmap_zero(bits, CTL_CHUNK * BITS_PER_BYTE);
 	while (bit < blocks) {
 		sector_t at = sector + ((sector_t)bit << shift);
-		struct sector_run run = cbt_run(map, at, since);
+		struct cbt_run run = map_run(map, at, since);
 		u64 left = blocks - bit;
 		unsigned int count = min(left, (run.end - at + (1ull << shift) - 1) >> shift);
 
@@ -405,6 +378,7 @@ int cbt_ctl(struct blkfilter *flt, const unsigned int cmd, __u8 __user *buf,
 		return -EINVAL;
 	if (copy_from_user(&arg, buf, command->size))
 		return -EFAULT;
+	cbt_settle(cbt);
 	ret = command->run(cbt, &arg);
 	if (!ret && copy_to_user(buf, &arg, command->size))
 		ret = -EFAULT;

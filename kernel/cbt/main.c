@@ -18,16 +18,118 @@
  * The core calls this with preemption disabled, which keeps the map, and which
  * blkfilter_drain() waits for: see cbt_checkpoint().
  */
-static void cbt_filter_bio(struct blkfilter *flt, struct bio *bio,
+static bool cbt_filter_bio(struct blkfilter *flt, struct bio *bio,
 			   struct blkfilter_range range)
 {
 	struct cbt *cbt = container_of(flt, struct cbt, flt);
 
-	if (!blkfilter_changes_data(bio_op(bio)))
-		return;
-	map_mark(rcu_dereference_sched(cbt->map), range.sector, range.count,
-		 READ_ONCE(cbt->epoch));
+	if (blkfilter_changes_data(bio_op(bio)))
+		map_mark(rcu_dereference_sched(cbt->map), range.sector, range.count,
+			 READ_ONCE(cbt->epoch));
+	return false;
 }
+
+/* ---- What no bio tells ---------------------------------------------------- */
+
+/*
+ * These events come at times when nothing can be done about them, so they are
+ * written down, and every command settles them before it does anything else.
+ *
+ * A device that has grown since a reader last looked is changed in its new part; and
+ * one that was smaller for a while, in what it had lost: it need not be what it was.
+ * The size is read both before it changes, where the event comes, and when settling,
+ * which may be before as well. So @low never rises above a size that the device has
+ * at a time when nobody looks.
+ */
+static void cbt_low(struct cbt *cbt, u64 sectors)
+{
+	u64 low = READ_ONCE(cbt->low);
+
+	while (sectors < low && !try_cmpxchg(&cbt->low, &low, sectors))
+		;
+}
+
+static void cbt_resized(struct blkfilter *flt, sector_t sectors)
+{
+	struct cbt *cbt = container_of(flt, struct cbt, flt);
+
+	cbt_low(cbt, bdev_nr_sectors(READ_ONCE(cbt->bdev)));
+	cbt_low(cbt, sectors);
+}
+
+static void cbt_bypassed(struct blkfilter *flt)
+{
+	WRITE_ONCE(container_of(flt, struct cbt, flt)->bypassed, true);
+}
+
+static void cbt_moved(struct blkfilter *flt, struct block_device *bdev)
+{
+	WRITE_ONCE(container_of(flt, struct cbt, flt)->bdev, bdev);
+}
+
+static u64 cbt_medium(struct cbt *cbt)
+{
+	return READ_ONCE(READ_ONCE(cbt->bdev)->bd_disk->diskseq);
+}
+
+/* Nothing is known of @sector and what follows: it is changed. */
+static void cbt_distrust(struct cbt *cbt, sector_t sector)
+{
+	/* Whoever marks what lies there, by the map as it was, has done so. */
+	synchronize_rcu();
+	map_mark(cbt_map(cbt), sector, LLONG_MAX - sector, READ_ONCE(cbt->epoch));
+}
+
+static void cbt_begin_generation(struct cbt *cbt, u32 gap)
+{
+	uuid_gen(&cbt->generation);
+	cbt->gap = gap;
+}
+
+static bool cbt_settled(struct cbt *cbt)
+{
+	sector_t sectors = bdev_nr_sectors(READ_ONCE(cbt->bdev));
+	bool ret;
+
+	down_read(&cbt->lock);
+	ret = !READ_ONCE(cbt->bypassed) && cbt->medium == cbt_medium(cbt) &&
+	      READ_ONCE(cbt->low) >= sectors && map_sectors(cbt_map(cbt)) >= sectors;
+	up_read(&cbt->lock);
+	return ret;
+}
+
+/* cbt_settle() - take account of what no bio told */
+void cbt_settle(struct cbt *cbt)
+{
+	sector_t sectors;
+	u64 low, medium;
+	u32 gap = 0;
+
+	if (cbt_settled(cbt))
+		return;
+	down_write(&cbt->lock);
+	medium = cbt_medium(cbt);
+	if (medium != cbt->medium)
+		gap = BLKFILTER_CBT_GAP_MEDIUM;
+	cbt->medium = medium;
+	if (xchg(&cbt->bypassed, false))
+		gap = BLKFILTER_CBT_GAP_BYPASSED;
+
+	sectors = bdev_nr_sectors(READ_ONCE(cbt->bdev));
+	low = xchg(&cbt->low, sectors);
+	if (sectors > map_sectors(cbt_map(cbt)))
+		map_grow(cbt_map(cbt), sectors);
+
+	if (gap) {
+		cbt_begin_generation(cbt, gap);
+		cbt_distrust(cbt, 0);
+	} else if (low < sectors) {
+		cbt_distrust(cbt, low);
+	}
+	up_write(&cbt->lock);
+}
+
+/* ---- Attaching and detaching ---------------------------------------------- */
 
 static struct blkfilter *cbt_attach(struct block_device *bdev)
 {
@@ -46,8 +148,9 @@ static struct blkfilter *cbt_attach(struct block_device *bdev)
 	cbt->epoch = 1;
 	init_rwsem(&cbt->lock);
 	mutex_init(&cbt->checkpoint_lock);
-	uuid_gen(&cbt->generation);
-	cbt->gap = BLKFILTER_CBT_GAP_ATTACHED;
+	cbt->low = bdev_nr_sectors(bdev);
+	cbt->medium = cbt_medium(cbt);
+	cbt_begin_generation(cbt, BLKFILTER_CBT_GAP_ATTACHED);
 	return &cbt->flt;
 }
 
@@ -66,8 +169,11 @@ static struct blkfilter_operations cbt_ops = {
 	.detach = cbt_detach,
 	.ctl = cbt_ctl,
 	.altitude = BLKFILTER_ALTITUDE_CBT,
-	.flags = BLKFILTER_ATOMIC | BLKFILTER_NO_FREEZE,
+	.flags = BLKFILTER_ATOMIC | BLKFILTER_NO_FREEZE | BLKFILTER_SEES_RELEASED,
 	.filter_bio = cbt_filter_bio,
+	.moved = cbt_moved,
+	.resized = cbt_resized,
+	.bypassed = cbt_bypassed,
 };
 
 static int __init cbt_init(void)

@@ -18,6 +18,9 @@
  * is written by compare-and-exchange; and not at all when the block was marked in
  * this epoch already, which is the common case. A page, once in its slot, stays
  * until the map is freed.
+ *
+ * A device that grows gets a further tree for its new part, linked behind the first
+ * one, while marking goes on in that. Each begins at a block's boundary.
  */
 #include <linux/mm.h>
 #include <linux/slab.h>
@@ -33,9 +36,11 @@
 #define NODE_SLOTS	(1u << NODE_SHIFT)
 
 /**
- * struct cbt_map - the epochs of a device's blocks
+ * struct cbt_map - the epochs of a device's blocks, or of a part that it grew by
+ * @start: sector of the device where the part begins
+ * @end: sector where it ends; only grows, and only up to the end of its last block
+ * @next: the part after it
  * @blocks: how many
- * @sectors: of the device when the map was made
  * @block_shift: from sectors to blocks
  * @slots: in @root
  * @pages: allocated below @root
@@ -43,8 +48,10 @@
  * @root: slots, each for 2^ROOT_SHIFT blocks
  */
 struct cbt_map {
+	sector_t start;
+	sector_t end;
+	struct cbt_map *next;
 	u64 blocks;
-	sector_t sectors;
 	unsigned int block_shift;
 	unsigned long slots;
 	atomic_long_t pages;
@@ -155,72 +162,77 @@ static void node_mark(struct cbt_map *map, unsigned long *slots, u64 first,
 	}
 }
 
-/*
- * map_mark() - record a change of @count sectors from @sector on, in @epoch
- *
- * What lies beyond the map is left out: cbt reports all of it (ctl.c).
- */
-void map_mark(struct cbt_map *map, sector_t sector, sector_t count, u32 epoch)
+/* What of @sector to @end lies in one part. */
+static void part_mark(struct cbt_map *map, sector_t sector, sector_t end, u32 epoch)
 {
 	const u64 area = (1ull << ROOT_SHIFT) - 1;
 	u64 first, last;
 
-	if (!count || sector >= map->sectors)
+	sector = max(sector, map->start);
+	end = min(end, READ_ONCE(map->end));
+	if (sector >= end)
 		return;
-	first = sector >> map->block_shift;
-	last = min(sector + count, map->sectors) - 1;
-	last >>= map->block_shift;
+	first = (sector - map->start) >> map->block_shift;
+	last = (end - 1 - map->start) >> map->block_shift;
 
 	while (first <= last) {
-		u64 end = min(last, first | area);
+		u64 stop = min(last, first | area);
 		unsigned long *slot = &map->root[first >> ROOT_SHIFT];
-		unsigned long *slots = slot_open(map, slot, end - first == area,
+		unsigned long *slots = slot_open(map, slot, stop - first == area,
 						 epoch, node_fill);
 
 		if (slots)
-			node_mark(map, slots, first, end, epoch);
-		first = end + 1;
+			node_mark(map, slots, first, stop, epoch);
+		first = stop + 1;
 	}
+}
+
+/*
+ * map_mark() - record a change of @count sectors from @sector on, in @epoch
+ *
+ * What lies beyond the map is left out: readers are told that all of it is changed.
+ */
+void map_mark(struct cbt_map *map, sector_t sector, sector_t count, u32 epoch)
+{
+	for (; map; map = smp_load_acquire(&map->next))
+		part_mark(map, sector, sector + count, epoch);
 }
 
 /* ---- Reading ----------------------------------------------------------- */
 
-/* A run of @slot's whole area, of 2^@shift blocks, from @block to the area's end. */
-static struct cbt_run slot_run(unsigned long slot, unsigned int shift, u64 block,
-			       u32 since)
+/* A run of blocks, from the one asked for on. */
+struct block_run {
+	u64 count;
+	bool changed;
+};
+
+/* Of @slot's whole area, of 2^@shift blocks, from @block to the area's end. */
+static struct block_run slot_run(unsigned long slot, unsigned int shift, u64 block,
+				 u32 since)
 {
-	return (struct cbt_run) {
-		.block = block,
+	return (struct block_run) {
 		.count = (1ull << shift) - (block & ((1ull << shift) - 1)),
 		.changed = slot_epoch(slot) >= since,
 	};
 }
 
-static struct cbt_run leaf_run(const u32 *cells, u64 block, u32 since)
+static struct block_run leaf_run(const u32 *cells, u64 block, u32 since)
 {
 	unsigned int first = block & (LEAF_CELLS - 1), i = first;
 	bool changed = READ_ONCE(cells[i]) >= since;
 
 	while (++i < LEAF_CELLS && (READ_ONCE(cells[i]) >= since) == changed)
 		;
-	return (struct cbt_run) {
-		.block = block,
+	return (struct block_run) {
 		.count = i - first,
 		.changed = changed,
 	};
 }
 
-/*
- * map_run() - the run of blocks from @block on that are all changed in epoch
- * @since or later, or all not
- *
- * A run ends at the end of a leaf at the latest; the caller joins neighbours.
- */
-struct cbt_run map_run(struct cbt_map *map, u64 block, u32 since)
+static struct block_run part_run(struct cbt_map *map, u64 block, u32 since)
 {
 	unsigned long slot = READ_ONCE(map->root[block >> ROOT_SHIFT]);
 	unsigned int shift = ROOT_SHIFT;
-	struct cbt_run run;
 
 	if (slot_is_page(slot)) {
 		const unsigned long *slots = (unsigned long *)slot;
@@ -229,18 +241,40 @@ struct cbt_run map_run(struct cbt_map *map, u64 block, u32 since)
 		shift = LEAF_SHIFT;
 	}
 	if (slot_is_page(slot))
-		run = leaf_run((u32 *)slot, block, since);
-	else
-		run = slot_run(slot, shift, block, since);
+		return leaf_run((u32 *)slot, block, since);
+	return slot_run(slot, shift, block, since);
+}
 
-	run.count = min(run.count, map->blocks - block);
-	return run;
+/*
+ * map_run() - the run of sectors from @sector on that are all changed in epoch @since
+ * or later, or all not
+ *
+ * A run ends at the end of a leaf at the latest; the caller joins neighbours. Beyond
+ * the map all is changed: nothing is known of it.
+ */
+struct cbt_run map_run(struct cbt_map *map, sector_t sector, u32 since)
+{
+	struct block_run run;
+	u64 block;
+
+	while (map && sector >= READ_ONCE(map->end))
+		map = smp_load_acquire(&map->next);
+	if (!map)
+		return (struct cbt_run) { .end = LLONG_MAX, .changed = true };
+
+	block = (sector - map->start) >> map->block_shift;
+	run = part_run(map, block, since);
+	return (struct cbt_run) {
+		.end = min(map->start + ((block + run.count) << map->block_shift),
+			   READ_ONCE(map->end)),
+		.changed = run.changed,
+	};
 }
 
 /* ---- Making and freeing ------------------------------------------------- */
 
-/* map_create() - NULL when there is no memory; @block_size in bytes */
-struct cbt_map *map_create(sector_t sectors, unsigned int block_size)
+static struct cbt_map *part_create(sector_t start, sector_t end,
+				   unsigned int block_shift)
 {
 	struct cbt_map *map = kzalloc(sizeof(*map), GFP_KERNEL);
 
@@ -251,9 +285,10 @@ struct cbt_map *map_create(sector_t sectors, unsigned int block_size)
 
 	if (!map)
 		return NULL;
-	map->block_shift = ilog2(block_size) - SECTOR_SHIFT;
-	map->sectors = sectors;
-	map->blocks = DIV_ROUND_UP_ULL(sectors, 1ull << map->block_shift);
+	map->start = start;
+	map->end = end;
+	map->block_shift = block_shift;
+	map->blocks = DIV_ROUND_UP_ULL(end - start, 1ull << block_shift);
 	map->slots = DIV_ROUND_UP_ULL(map->blocks, 1ull << ROOT_SHIFT);
 	map->root = kvcalloc(map->slots, sizeof(*map->root), GFP_KERNEL);
 	if (!map->root) {
@@ -261,6 +296,31 @@ struct cbt_map *map_create(sector_t sectors, unsigned int block_size)
 		return NULL;
 	}
 	return map;
+}
+
+/* map_create() - NULL when there is no memory; @block_size in bytes */
+struct cbt_map *map_create(sector_t sectors, unsigned int block_size)
+{
+	return part_create(0, sectors, ilog2(block_size) - SECTOR_SHIFT);
+}
+
+/*
+ * map_grow() - make room for a device that now has @sectors sectors
+ *
+ * One at a time. Without memory for it the new part stays beyond the map.
+ */
+void map_grow(struct cbt_map *map, sector_t sectors)
+{
+	sector_t end;
+
+	while (map->next)
+		map = map->next;
+	end = map->start + (map->blocks << map->block_shift);
+	WRITE_ONCE(map->end, min(sectors, end));
+	if (sectors > end)
+		/* A walk that meets the new part finds it complete. */
+		smp_store_release(&map->next,
+				  part_create(end, sectors, map->block_shift));
 }
 
 static void node_free(unsigned long *slots)
@@ -276,26 +336,33 @@ static void node_free(unsigned long *slots)
 
 void map_free(struct cbt_map *map)
 {
+	struct cbt_map *next;
 	unsigned long i;
 
-	for (i = 0; i < map->slots; i++) {
-		if (slot_is_page(map->root[i]))
-			node_free((unsigned long *)map->root[i]);
-		cond_resched();
+	for (; map; map = next) {
+		next = map->next;
+		for (i = 0; i < map->slots; i++) {
+			if (slot_is_page(map->root[i]))
+				node_free((unsigned long *)map->root[i]);
+			cond_resched();
+		}
+		kvfree(map->root);
+		kfree(map);
 	}
-	kvfree(map->root);
-	kfree(map);
 }
 
-/* map_area_end() - the end of the area that one slot of the root stands for */
+/* map_area_end() - about the end of the area that one slot of the root stands for */
 sector_t map_area_end(const struct cbt_map *map, sector_t sector)
 {
 	return (sector | ((1ull << (ROOT_SHIFT + map->block_shift)) - 1)) + 1;
 }
 
+/* map_sectors() - of the device, as far as the map knows it */
 sector_t map_sectors(const struct cbt_map *map)
 {
-	return map->sectors;
+	while (map->next)
+		map = map->next;
+	return map->end;
 }
 
 /* map_block_shift() - from sectors to blocks */
@@ -307,11 +374,20 @@ unsigned int map_block_shift(const struct cbt_map *map)
 /* map_memory() - bytes that the map holds */
 u64 map_memory(const struct cbt_map *map)
 {
-	return sizeof(*map) + map->slots * sizeof(*map->root) +
-	       (u64)atomic_long_read(&map->pages) * PAGE_SIZE;
+	u64 bytes = 0;
+
+	for (; map; map = map->next)
+		bytes += sizeof(*map) + map->slots * sizeof(*map->root) +
+			 (u64)atomic_long_read(&map->pages) * PAGE_SIZE;
+	return bytes;
 }
 
+/* map_overreported() - times that an area was reported whole for want of memory */
 u64 map_overreported(const struct cbt_map *map)
 {
-	return atomic64_read(&map->overreported);
+	u64 times = 0;
+
+	for (; map; map = map->next)
+		times += atomic64_read(&map->overreported);
+	return times;
 }

@@ -7,22 +7,21 @@
 struct cbt_map;
 
 /**
- * struct cbt_run - blocks that a walk found alike
- * @block: the first
- * @count: how many
+ * struct cbt_run - sectors that are alike, from where a reader asked on
+ * @end: where they end
  * @changed: in the asked epoch or later
  */
 struct cbt_run {
-	u64 block;
-	u64 count;
+	sector_t end;
 	bool changed;
 };
 
 struct cbt_map *map_create(sector_t sectors, unsigned int block_size);
+void map_grow(struct cbt_map *map, sector_t sectors);
 void map_free(struct cbt_map *map);
 
 void map_mark(struct cbt_map *map, sector_t sector, sector_t count, u32 epoch);
-struct cbt_run map_run(struct cbt_map *map, u64 block, u32 since);
+struct cbt_run map_run(struct cbt_map *map, sector_t sector, u32 since);
 
 sector_t map_area_end(const struct cbt_map *map, sector_t sector);
 sector_t map_sectors(const struct cbt_map *map);

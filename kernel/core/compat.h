@@ -24,6 +24,11 @@ static __always_inline void compat_ftrace_set_ip(struct ftrace_regs *fregs,
 {
 	ftrace_regs_set_instruction_pointer(fregs, ip);
 }
+
+static __always_inline unsigned long compat_ftrace_ip(struct ftrace_regs *fregs)
+{
+	return ftrace_regs_get_instruction_pointer(fregs);
+}
 #else
 static __always_inline unsigned long compat_ftrace_arg(struct ftrace_regs *fregs,
 						       unsigned int n)
@@ -35,6 +40,11 @@ static __always_inline void compat_ftrace_set_ip(struct ftrace_regs *fregs,
 						 unsigned long ip)
 {
 	ftrace_instruction_pointer_set(fregs, ip);
+}
+
+static __always_inline unsigned long compat_ftrace_ip(struct ftrace_regs *fregs)
+{
+	return instruction_pointer(&fregs->regs);
 }
 #endif
 
@@ -61,6 +71,12 @@ static inline u8 bdev_partno(const struct block_device *bdev)
 #define COMPAT_CLASS_ARG	, struct class_interface *intf
 #else
 #define COMPAT_CLASS_ARG
+#endif
+
+#ifdef HAVE_alloc_disk_limits
+#define compat_alloc_disk()	blk_alloc_disk(NULL, NUMA_NO_NODE)
+#else
+#define compat_alloc_disk()	blk_alloc_disk(NUMA_NO_NODE)
 #endif
 
 #ifndef HAVE_nomemsave

@@ -3,35 +3,125 @@
  * The kernel's functions that are hooked, by ftrace:
  *
  *	submit_bio_noacct	the entry that every bio passes once per device level,
- *				before a partition's bio is remapped. Filters run inside
- *				the callback and the kernel's function simply goes on.
- *				Hooked while at least one filter is attached
- *	blkdev_ioctl,		our three commands are redirected (IPMODIFY) to
- *	compat_blkdev_ioctl	ioctl_serve(), all others go on untouched. Hooked as
- *				long as the module is loaded
+ *				before a partition's bio is remapped. Where all filters
+ *				are atomic they run inside the callback and the kernel's
+ *				function simply goes on; hooked while a filter is
+ *				attached. A bio that meets a filter which may sleep is
+ *				redirected to walk_redirected(); that second hook is
+ *				there while such a filter is attached
+ *	blkdev_ioctl,		our three commands are redirected to ioctl_serve(), all
+ *	compat_blkdev_ioctl	others go on untouched
+ *	del_gendisk,		redirected to lifecycle.c, which calls them itself in
+ *	blk_mark_disk_dead,	the midst of what it has to do
+ *	bdev_disk_changed
+ *	blk_execute_rq,		seen: requests that are no bios
+ *	blk_execute_rq_nowait
+ *	set_capacity,		seen: devices that grow and shrink
+ *	set_capacity_and_notify,
+ *	bdev_resize_partition
  *
- * PERMANENT keeps the sysctl kernel.ftrace_enabled from switching them off. A
- * hooked function is never called past its entry, which kernels with IBT forbid.
+ * All but the first are hooked as long as the module is loaded. PERMANENT keeps the
+ * sysctl kernel.ftrace_enabled from switching them off. A hooked function is never
+ * called past its entry, which kernels with IBT forbid: where the module calls one
+ * that it has hooked, the hook knows the call by the address that it returns to, and
+ * lets it pass.
  *
- * Unloading. Unregistering waits until nobody is in a callback. A task that was
- * redirected may sleep in ioctl_serve() for as long as it likes, so the callback
- * counts it in and ioctl_serve() counts it out; hook_remove() waits for the last.
- * Between that and its return instruction such a task may be preempted, but does
- * not sleep: synchronize_rcu_tasks() covers just that.
+ * Two hooks on submit_bio_noacct
+ *
+ *	A bio must meet its filters in one of them, whatever is attached, detached or
+ *	hooked at that moment. ftrace calls the one that was registered last first,
+ *	which is the redirect: it is registered after the other, and unregistered
+ *	before it. If it has redirected the call, the other one sees that in the
+ *	registers, which both are given, and does nothing.
+ *
+ * Unloading
+ *
+ *	Unregistering waits until nobody is in a callback. A task that was redirected
+ *	may sleep in the module for as long as it likes, so the callback counts it in,
+ *	and the function it was sent to counts it out; hook_stop() waits for the last.
+ *	Between that and its return instruction such a task may be preempted, but
+ *	does not sleep: synchronize_rcu_tasks() covers just that.
  */
 #define pr_fmt(fmt) KBUILD_MODNAME ": " fmt
 
-#include <linux/atomic.h>
+#include <linux/delay.h>
+#include <linux/jump_label.h>
+#include <linux/module.h>
 #include <linux/mutex.h>
+#include <linux/percpu.h>
 #include <linux/rcupdate.h>
-#include <linux/wait.h>
 #include <linux/workqueue.h>
 
 #include "compat.h"
 #include "hook.h"
-#include "stack.h"
+#include "walk.h"
+
+#define HOOK_FUNCTIONS	3
+
+/**
+ * struct hook - functions that share a callback
+ * @ops: ftrace's
+ * @functions: their names
+ * @entry: where a redirect of every call leads to
+ */
+struct hook {
+	struct ftrace_ops ops;
+	const char *functions[HOOK_FUNCTIONS];
+	void *entry;
+};
+
+/* ---- Redirecting ------------------------------------------------------- */
+
+static DEFINE_PER_CPU(long, redirected);
+
+static void notrace redirect(struct ftrace_regs *fregs, void *to)
+{
+	this_cpu_inc(redirected);
+	compat_ftrace_set_ip(fregs, (unsigned long)to);
+}
+
+static void notrace redirect_end(void)
+{
+	this_cpu_dec(redirected);
+}
+
+/* Tasks may be counted in and out on different CPUs: only the sum says anything. */
+static void redirect_wait_all(void)
+{
+	long tasks;
+	int cpu;
+
+	for (;;) {
+		tasks = 0;
+		for_each_possible_cpu(cpu)
+			tasks += READ_ONCE(per_cpu(redirected, cpu));
+		if (!tasks)
+			return;
+		msleep(20);
+	}
+}
+
+#define REDIRECT_OPS(callback) {						\
+		.func = callback,						\
+		.flags = FTRACE_OPS_FL_PERMANENT | FTRACE_OPS_FL_IPMODIFY |	\
+			 COMPAT_FTRACE_ARGS,					\
+	}
+
+#define SEE_OPS(callback) {							\
+		.func = callback,						\
+		.flags = FTRACE_OPS_FL_PERMANENT | COMPAT_FTRACE_ARGS,		\
+	}
 
 /* ---- I/O --------------------------------------------------------------- */
+
+/* Once a filter that may sleep was attached there are two hooks to tell apart. */
+static DEFINE_STATIC_KEY_FALSE(bios_redirected);
+
+static void notrace submit_bio_entry(struct bio *bio)
+{
+	walk_redirected(bio);
+	redirect_end();
+}
 
 static void notrace submit_bio_callback(unsigned long ip, unsigned long parent_ip,
 					struct ftrace_ops *ops,
@@ -41,28 +131,70 @@ static void notrace submit_bio_callback(unsigned long ip, unsigned long parent_i
 
 	if (bio_flagged(bio, BIO_REMAPPED))
 		return;
+	if (static_branch_unlikely(&bios_redirected) &&
+	    (within_module(parent_ip, THIS_MODULE) ||
+	     compat_ftrace_ip(fregs) == (unsigned long)submit_bio_entry))
+		return;
 	preempt_disable_notrace();
-	stack_see_bio(bio);
+	walk_atomic(bio);
 	preempt_enable_notrace();
 }
 
-static struct ftrace_ops submit_bio_ops = {
-	.func = submit_bio_callback,
-	.flags = FTRACE_OPS_FL_PERMANENT | COMPAT_FTRACE_ARGS,
+static void notrace submit_bio_redirect(unsigned long ip, unsigned long parent_ip,
+					struct ftrace_ops *ops,
+					struct ftrace_regs *fregs)
+{
+	struct bio *bio = (struct bio *)compat_ftrace_arg(fregs, 0);
+
+	if (bio_flagged(bio, BIO_REMAPPED) || within_module(parent_ip, THIS_MODULE))
+		return;
+	preempt_disable_notrace();
+	if (walk_may_sleep(bio))
+		redirect(fregs, submit_bio_entry);
+	preempt_enable_notrace();
+}
+
+static struct hook bio_hook = {
+	.ops = SEE_OPS(submit_bio_callback),
+	.functions = { "submit_bio_noacct" },
+};
+
+static struct hook bio_redirect_hook = {
+	.ops = REDIRECT_OPS(submit_bio_redirect),
+	.functions = { "submit_bio_noacct" },
+};
+
+/* SCSI and NVMe passthrough; what only reads is of no interest. */
+static void notrace execute_rq_callback(unsigned long ip, unsigned long parent_ip,
+					struct ftrace_ops *ops,
+					struct ftrace_regs *fregs)
+{
+	struct request *rq = (struct request *)compat_ftrace_arg(fregs, 0);
+	struct gendisk *disk;
+
+	if (req_op(rq) != REQ_OP_DRV_OUT)
+		return;
+	preempt_disable_notrace();
+	/* Only looked up, so it may be on its way out. */
+	disk = READ_ONCE(rq->q->disk);
+	if (disk)
+		walk_bypassed(disk);
+	preempt_enable_notrace();
+}
+
+static struct hook execute_rq_hook = {
+	.ops = SEE_OPS(execute_rq_callback),
+	.functions = { "blk_execute_rq", "blk_execute_rq_nowait" },
 };
 
 /* ---- ioctls ------------------------------------------------------------ */
-
-static atomic_t ioctl_tasks = ATOMIC_INIT(0);
-static DECLARE_WAIT_QUEUE_HEAD(ioctl_idle);
 
 static long notrace ioctl_entry(struct file *file, unsigned int cmd,
 				unsigned long arg)
 {
 	long ret = ioctl_serve(file, cmd, arg);
 
-	if (atomic_dec_and_test(&ioctl_tasks))
-		wake_up(&ioctl_idle);
+	redirect_end();
 	return ret;
 }
 
@@ -70,120 +202,248 @@ static void notrace ioctl_callback(unsigned long ip, unsigned long parent_ip,
 				   struct ftrace_ops *ops,
 				   struct ftrace_regs *fregs)
 {
-	if (!ioctl_is_ours(compat_ftrace_arg(fregs, 1)))
-		return;
-	atomic_inc(&ioctl_tasks);
-	compat_ftrace_set_ip(fregs, (unsigned long)ioctl_entry);
+	if (ioctl_is_ours(compat_ftrace_arg(fregs, 1)))
+		redirect(fregs, ioctl_entry);
 }
 
-static struct ftrace_ops ioctl_ops = {
-	.func = ioctl_callback,
-	.flags = FTRACE_OPS_FL_PERMANENT | FTRACE_OPS_FL_IPMODIFY |
-		 COMPAT_FTRACE_ARGS,
+static struct hook ioctl_hook = {
+	.ops = REDIRECT_OPS(ioctl_callback),
+	.functions = { "blkdev_ioctl",
+		       IS_ENABLED(CONFIG_COMPAT) ? "compat_blkdev_ioctl" : NULL },
+};
+
+/* ---- Devices ----------------------------------------------------------- */
+
+static int notrace rescan_entry(struct gendisk *disk, bool invalidate)
+{
+	int ret = lifecycle_rescan(disk, invalidate);
+
+	redirect_end();
+	return ret;
+}
+
+static void notrace remove_entry(struct gendisk *disk)
+{
+	lifecycle_remove(disk);
+	redirect_end();
+}
+
+static void notrace mark_dead_entry(struct gendisk *disk)
+{
+	lifecycle_mark_dead(disk);
+	redirect_end();
+}
+
+static void notrace lifecycle_callback(unsigned long ip, unsigned long parent_ip,
+				       struct ftrace_ops *ops,
+				       struct ftrace_regs *fregs)
+{
+	if (!within_module(parent_ip, THIS_MODULE))
+		redirect(fregs, container_of(ops, struct hook, ops)->entry);
+}
+
+static struct hook rescan_hook = {
+	.ops = REDIRECT_OPS(lifecycle_callback),
+	.functions = { "bdev_disk_changed" },
+	.entry = rescan_entry,
+};
+
+static struct hook remove_hook = {
+	.ops = REDIRECT_OPS(lifecycle_callback),
+	.functions = { "del_gendisk" },
+	.entry = remove_entry,
+};
+
+static struct hook mark_dead_hook = {
+	.ops = REDIRECT_OPS(lifecycle_callback),
+	.functions = { "blk_mark_disk_dead" },
+	.entry = mark_dead_entry,
+};
+
+static void notrace capacity_callback(unsigned long ip, unsigned long parent_ip,
+				      struct ftrace_ops *ops,
+				      struct ftrace_regs *fregs)
+{
+	preempt_disable_notrace();
+	walk_resized((struct gendisk *)compat_ftrace_arg(fregs, 0), 0,
+		     compat_ftrace_arg(fregs, 1));
+	preempt_enable_notrace();
+}
+
+static void notrace partition_callback(unsigned long ip, unsigned long parent_ip,
+				       struct ftrace_ops *ops,
+				       struct ftrace_regs *fregs)
+{
+	preempt_disable_notrace();
+	walk_resized((struct gendisk *)compat_ftrace_arg(fregs, 0),
+		     compat_ftrace_arg(fregs, 1), compat_ftrace_arg(fregs, 3));
+	preempt_enable_notrace();
+}
+
+/* The second is compiled together with the first, and may have it inside. */
+static struct hook capacity_hook = {
+	.ops = SEE_OPS(capacity_callback),
+	.functions = { "set_capacity", "set_capacity_and_notify" },
+};
+
+static struct hook partition_hook = {
+	.ops = SEE_OPS(partition_callback),
+	.functions = { "bdev_resize_partition" },
 };
 
 /* ---- Placing and removing ---------------------------------------------- */
 
-static int hook_filter(struct ftrace_ops *ops, char *function, bool first)
-{
-	int ret = ftrace_set_filter(ops, function, strlen(function), first);
-
-	if (ret)
-		pr_err("this kernel has no traceable function %s (%d)\n",
-		       function, ret);
-	return ret;
-}
-
-static int hook_register(struct ftrace_ops *ops, const char *what)
-{
-	int ret = register_ftrace_function(ops);
-
-	if (ret == -EBUSY)
-		pr_err("cannot hook %s: either somebody else redirects it already (a live patch, another product's module), or ftrace is switched off (sysctl kernel.ftrace_enabled=0)\n",
-		       what);
-	else if (ret)
-		pr_err("cannot hook %s (%d)\n", what, ret);
-	return ret;
-}
+/* Hooked as long as the module is loaded. */
+static struct hook *const lasting_hooks[] = {
+	&execute_rq_hook, &capacity_hook, &partition_hook,
+	&rescan_hook, &remove_hook, &mark_dead_hook, &ioctl_hook,
+};
 
 /*
- * hook_ioctls() - serve the ioctls, and make ready to hook I/O
- *
- * Filters are set and checked before anything is registered: registering an ops
- * whose filter could not be set would hook every function there is.
+ * Set what a hook is to hook. Done for all before anything is registered:
+ * registering an ops whose filter could not be set would hook every function there
+ * is.
  */
-int hook_ioctls(void)
+static int hook_prepare(struct hook *hook)
 {
-	int ret;
+	const char *function;
+	int i, ret = 0;
 
-	ret = hook_filter(&submit_bio_ops, "submit_bio_noacct", true);
-	if (!ret)
-		ret = hook_filter(&ioctl_ops, "blkdev_ioctl", true);
-	if (!ret && IS_ENABLED(CONFIG_COMPAT))
-		ret = hook_filter(&ioctl_ops, "compat_blkdev_ioctl", false);
-	if (!ret)
-		ret = hook_register(&ioctl_ops, "blkdev_ioctl");
-	if (ret) {
-		ftrace_free_filter(&ioctl_ops);
-		ftrace_free_filter(&submit_bio_ops);
+	for (i = 0; i < HOOK_FUNCTIONS && hook->functions[i] && !ret; i++) {
+		function = hook->functions[i];
+		ret = ftrace_set_filter(&hook->ops, (char *)function,
+					strlen(function), !i);
+		if (ret)
+			pr_err("this kernel has no traceable function %s (%d)\n",
+			       function, ret);
 	}
 	return ret;
 }
 
-/* Attached filters. The hook is there while there is one. */
+static int hook_register(struct hook *hook)
+{
+	int ret = register_ftrace_function(&hook->ops);
+
+	if (ret == -EBUSY)
+		pr_err("cannot hook %s: either somebody else redirects it already (a live patch, another product's module), or ftrace is switched off (sysctl kernel.ftrace_enabled=0)\n",
+		       hook->functions[0]);
+	else if (ret)
+		pr_err("cannot hook %s (%d)\n", hook->functions[0], ret);
+	return ret;
+}
+
+static bool hook_unregister(struct hook *hook)
+{
+	return !WARN_ON_ONCE(unregister_ftrace_function(&hook->ops));
+}
+
+static void hook_forget_all(void)
+{
+	int i;
+
+	for (i = 0; i < ARRAY_SIZE(lasting_hooks); i++)
+		ftrace_free_filter(&lasting_hooks[i]->ops);
+	ftrace_free_filter(&bio_hook.ops);
+	ftrace_free_filter(&bio_redirect_hook.ops);
+}
+
+static void hook_unregister_lasting(int count)
+{
+	while (count--)
+		hook_unregister(lasting_hooks[count]);
+	redirect_wait_all();
+	synchronize_rcu_tasks();
+}
+
+/* hook_start() - hook all but I/O, and make ready to hook that */
+int hook_start(void)
+{
+	int i, ret;
+
+	ret = hook_prepare(&bio_hook) ?: hook_prepare(&bio_redirect_hook);
+	for (i = 0; i < ARRAY_SIZE(lasting_hooks) && !ret; i++)
+		ret = hook_prepare(lasting_hooks[i]);
+	if (ret)
+		goto forget;
+
+	for (i = 0; i < ARRAY_SIZE(lasting_hooks); i++) {
+		ret = hook_register(lasting_hooks[i]);
+		if (ret) {
+			hook_unregister_lasting(i);
+			goto forget;
+		}
+	}
+	return 0;
+
+forget:
+	hook_forget_all();
+	return ret;
+}
+
+/* Attached filters, and those among them that may sleep. */
 static DEFINE_MUTEX(hook_lock);
-static unsigned int hook_users;
-static bool hook_registered;
+static unsigned int bio_users, bio_redirect_users;
+static bool bio_hooked, bio_redirect_hooked;
 
 /*
- * Removing the hook waits for every task to have been scheduled. That is done
- * later, by a worker: filters are detached under the locks of devices that go
- * away, and an attach that follows soon finds the hook in place.
+ * Removing a hook waits for every task to have been scheduled. That is done later,
+ * by a worker: filters are detached under the locks of devices that go away, and an
+ * attach that follows soon finds the hook in place.
  */
 static void hook_unused(struct work_struct *work)
 {
 	mutex_lock(&hook_lock);
-	if (!hook_users && hook_registered &&
-	    !WARN_ON_ONCE(unregister_ftrace_function(&submit_bio_ops)))
-		hook_registered = false;
+	if (!bio_redirect_users && bio_redirect_hooked)
+		bio_redirect_hooked = !hook_unregister(&bio_redirect_hook);
+	if (!bio_users && bio_hooked && !bio_redirect_hooked)
+		bio_hooked = !hook_unregister(&bio_hook);
 	mutex_unlock(&hook_lock);
 }
 static DECLARE_WORK(hook_unused_work, hook_unused);
 
-int hook_get(void)
+/* hook_get() - hook I/O, for one more filter; @redirect if it may sleep */
+int hook_get(bool redirect)
 {
 	int ret = 0;
 
 	mutex_lock(&hook_lock);
-	if (!hook_registered) {
-		ret = hook_register(&submit_bio_ops, "submit_bio_noacct");
-		hook_registered = !ret;
+	if (!bio_hooked) {
+		ret = hook_register(&bio_hook);
+		bio_hooked = !ret;
 	}
-	if (!ret)
-		hook_users++;
+	if (!ret && redirect && !bio_redirect_hooked) {
+		static_branch_enable(&bios_redirected);
+		ret = hook_register(&bio_redirect_hook);
+		bio_redirect_hooked = !ret;
+	}
+	if (!ret) {
+		bio_users++;
+		bio_redirect_users += redirect;
+	} else if (!bio_users) {
+		schedule_work(&hook_unused_work);
+	}
 	mutex_unlock(&hook_lock);
 	return ret;
 }
 
-void hook_put(void)
+void hook_put(bool redirect)
 {
 	mutex_lock(&hook_lock);
-	if (!--hook_users)
+	bio_users--;
+	bio_redirect_users -= redirect;
+	if (!bio_users || !bio_redirect_users)
 		schedule_work(&hook_unused_work);
 	mutex_unlock(&hook_lock);
 }
 
 /*
- * hook_remove() - at exit: after this, no task is in the module's code
+ * hook_stop() - at exit: after this, no task is in the module's code
  *
  * No filter is attached, because each holds its module, which holds this one.
  */
-void hook_remove(void)
+void hook_stop(void)
 {
-	WARN_ON_ONCE(unregister_ftrace_function(&ioctl_ops));
-	wait_event(ioctl_idle, !atomic_read(&ioctl_tasks));
 	flush_work(&hook_unused_work);
-	synchronize_rcu_tasks();
-	ftrace_free_filter(&ioctl_ops);
-	ftrace_free_filter(&submit_bio_ops);
+	hook_unregister_lasting(ARRAY_SIZE(lasting_hooks));
+	hook_forget_all();
 }

@@ -5,14 +5,21 @@
 #include <linux/types.h>
 
 struct file;
+struct gendisk;
 
-int hook_ioctls(void);
-void hook_remove(void);
-int hook_get(void);
-void hook_put(void);
+int hook_start(void);
+void hook_stop(void);
+
+int hook_get(bool redirect);
+void hook_put(bool redirect);
 
 /* ioctl.c: what our three commands are redirected to. */
 bool ioctl_is_ours(unsigned int cmd);
 long ioctl_serve(struct file *file, unsigned int cmd, unsigned long arg);
+
+/* lifecycle.c: in place of the kernel's functions of these names. */
+int lifecycle_rescan(struct gendisk *disk, bool invalidate);
+void lifecycle_remove(struct gendisk *disk);
+void lifecycle_mark_dead(struct gendisk *disk);
 
 #endif /* BLKFILTER_HOOK_H */

@@ -56,9 +56,6 @@ static int filter_attach(struct block_device *bdev, struct blkfilter_operations 
 	struct gendisk *disk = bdev->bd_disk;
 	int ret;
 
-	ret = lifecycle_follow(bdev);
-	if (ret)
-		return ret;
 	if (freeze) {
 		ret = bdev_freeze(bdev);
 		if (ret)
@@ -135,9 +132,9 @@ static int ioctl_ctl(struct block_device *bdev, void __user *argp)
 {
 	struct blkfilter_ctl __user *uctl = argp;
 	const struct blkfilter_operations *ops;
+	struct blkfilter_attachment *att;
 	struct blkfilter_ctl ctl;
 	struct filter_name name;
-	struct attachment *att;
 	int ret;
 
 	if (copy_from_user(&ctl, uctl, sizeof(ctl)))
@@ -150,8 +147,8 @@ static int ioctl_ctl(struct block_device *bdev, void __user *argp)
 	if (!att)
 		return -ENOENT;
 
-	ops = stack_filter(att)->ops;
-	ret = ops->ctl ? ops->ctl(stack_filter(att), ctl.cmd, u64_to_user_ptr(ctl.opt),
+	ops = att->flt->ops;
+	ret = ops->ctl ? ops->ctl(att->flt, ctl.cmd, u64_to_user_ptr(ctl.opt),
 				  &ctl.optlen) : -ENOTTY;
 	if (!ret && put_user(ctl.optlen, &uctl->optlen))
 		ret = -EFAULT;

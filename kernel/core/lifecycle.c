@@ -3,25 +3,31 @@
  * Devices that come and go, and what they show of their filters.
  *
  * An interface of the kernel's class of block devices is told synchronously when
- * a disk or partition is added or removed. On removal the device is out of its
- * disk's partition table already (or its disk is no longer live), so ATTACH, which
- * looks there under open_mutex, cannot come in behind.
+ * a disk or partition is added or removed.
  *
- * The class has no exported name. Each block device points to it, so it is known
- * from the first ATTACH on, which is when it is first needed.
+ * Added: before the device can be opened, and a disk before it is searched for
+ * partitions, so before its first I/O. Filters are asked then whether they want it.
  *
- * Locks: open_mutex > the class's mutex > stack_lock. Registering the interface
- * takes the class's mutex, so it must not happen under either of the others.
+ * Removed: the device is out of its disk's partition table already (or its disk is
+ * no longer live), so ATTACH, which looks there under open_mutex, cannot come in
+ * behind. But a disk takes no more I/O by then. So removal is hooked too, where it
+ * begins, and filters are told there. Drivers say blk_mark_disk_dead() when a
+ * device has gone by surprise.
+ *
+ * Locks: open_mutex > the class's mutex > registry_lock > stack_lock.
  */
 #define pr_fmt(fmt) KBUILD_MODNAME ": " fmt
 
 #include <linux/kobject.h>
-#include <linux/mutex.h>
 #include <linux/slab.h>
 
 #include "compat.h"
+#include "hook.h"
 #include "lifecycle.h"
+#include "registry.h"
 #include "stack.h"
+
+/* ---- sysfs ------------------------------------------------------------- */
 
 /* /sys/block/.../filter: what is attached, a name a line, highest altitude first. */
 static ssize_t filter_show(struct device *dev, struct device_attribute *attr,
@@ -31,15 +37,42 @@ static ssize_t filter_show(struct device *dev, struct device_attribute *attr,
 }
 static DEVICE_ATTR_RO(filter);
 
+/*
+ * /sys/block/.../filter_bypassed: requests that may have changed data and that no
+ * filter could see, because they were no bios, since the first of the attached ones.
+ */
+static ssize_t filter_bypassed_show(struct device *dev,
+				    struct device_attribute *attr, char *buf)
+{
+	return sysfs_emit(buf, "%ld\n", stack_bypassed(dev_to_bdev(dev)));
+}
+static DEVICE_ATTR_RO(filter_bypassed);
+
+/* ---- The class of block devices ----------------------------------------- */
+
+/* What is there when the module is loaded is not new. */
+static bool starting;
+
 static int device_added(struct device *dev COMPAT_CLASS_ARG)
 {
-	return device_create_file(dev, &dev_attr_filter);
+	int ret;
+
+	ret = device_create_file(dev, &dev_attr_filter) ?:
+	      device_create_file(dev, &dev_attr_filter_bypassed);
+	if (ret)
+		pr_warn("%s: no sysfs file (%d)\n", dev_name(dev), ret);
+	if (!starting) {
+		stack_move(dev_to_bdev(dev));
+		registry_offer(dev_to_bdev(dev));
+	}
+	return 0;
 }
 
 static void device_removed(struct device *dev COMPAT_CLASS_ARG)
 {
+	device_remove_file(dev, &dev_attr_filter_bypassed);
 	device_remove_file(dev, &dev_attr_filter);
-	stack_detach_all(dev_to_bdev(dev));
+	stack_remove(dev_to_bdev(dev));
 }
 
 static struct class_interface block_interface = {
@@ -47,30 +80,69 @@ static struct class_interface block_interface = {
 	.remove_dev = device_removed,
 };
 
-static DEFINE_MUTEX(follow_lock);
-static bool following;
-
-/* lifecycle_follow() - hear of devices from now on; @any points to their class */
-int lifecycle_follow(struct block_device *any)
+/*
+ * lifecycle_start() - hear of devices from now on
+ *
+ * The class has no exported name. Every disk points to it, also one that was only
+ * allocated.
+ */
+int lifecycle_start(void)
 {
-	int ret = 0;
+	struct gendisk *disk = compat_alloc_disk();
+	int ret;
 
-	mutex_lock(&follow_lock);
-	if (!following) {
-		block_interface.class = any->bd_device.class;
-		ret = class_interface_register(&block_interface);
-		following = !ret;
-	}
-	mutex_unlock(&follow_lock);
+	if (IS_ERR_OR_NULL(disk))
+		return -ENOMEM;
+	block_interface.class = disk_to_dev(disk)->class;
+	put_disk(disk);
+
+	starting = true;
+	ret = class_interface_register(&block_interface);
+	starting = false;
 	return ret;
 }
 
 /* lifecycle_stop() - at exit, when nothing is attached any more */
 void lifecycle_stop(void)
 {
-	if (following)
-		class_interface_unregister(&block_interface);
+	class_interface_unregister(&block_interface);
 }
+
+/* ---- In place of the kernel's functions ---------------------------------- */
+
+/*
+ * lifecycle_rescan() - bdev_disk_changed(), under open_mutex
+ *
+ * With @invalidate the disk's medium is gone, and what is found later is another.
+ */
+int lifecycle_rescan(struct gendisk *disk, bool invalidate)
+{
+	int ret;
+
+	if (!invalidate)
+		stack_park(disk);
+	ret = bdev_disk_changed(disk, invalidate);
+	stack_unpark(disk);
+	return ret;
+}
+
+/* lifecycle_remove() - del_gendisk() */
+void lifecycle_remove(struct gendisk *disk)
+{
+	stack_announce(disk, false);
+	del_gendisk(disk);
+	barrier(); /* no tail call: see hook.c */
+}
+
+/* lifecycle_mark_dead() - blk_mark_disk_dead() */
+void lifecycle_mark_dead(struct gendisk *disk)
+{
+	stack_announce(disk, true);
+	blk_mark_disk_dead(disk);
+	barrier();
+}
+
+/* ---- For the ioctls ------------------------------------------------------ */
 
 /*
  * lifecycle_live() - is this device neither gone nor going?

@@ -4,7 +4,7 @@
 
 struct block_device;
 
-int lifecycle_follow(struct block_device *any);
+int lifecycle_start(void);
 void lifecycle_stop(void);
 
 bool lifecycle_live(struct block_device *bdev);

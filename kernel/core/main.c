@@ -10,21 +10,31 @@
 
 #include "hook.h"
 #include "lifecycle.h"
+#include "stack.h"
 
 static int __init blkfilter_init(void)
 {
+	int ret;
+
 	/* Filters run with preemption disabled, where such a kernel allows little. */
 	if (IS_ENABLED(CONFIG_PREEMPT_RT)) {
 		pr_err("kernels with PREEMPT_RT are not supported\n");
 		return -EOPNOTSUPP;
 	}
-	return hook_ioctls();
+	ret = lifecycle_start();
+	if (ret)
+		return ret;
+	ret = hook_start();
+	if (ret)
+		lifecycle_stop();
+	return ret;
 }
 
 static void __exit blkfilter_exit(void)
 {
-	hook_remove();
+	hook_stop();
 	lifecycle_stop();
+	stack_stop();
 }
 
 module_init(blkfilter_init);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * The filters that modules offer, by name.
+ * The filters that modules offer, from the lowest altitude up.
  */
 #define pr_fmt(fmt) KBUILD_MODNAME ": " fmt
 
@@ -9,6 +9,8 @@
 #include <linux/string.h>
 
 #include "registry.h"
+#include "rules.h"
+#include "stack.h"
 
 static DEFINE_MUTEX(registry_lock);
 static LIST_HEAD(registry);
@@ -52,29 +54,35 @@ void registry_put(const struct blkfilter_operations *ops)
  * @ops: stays the core's until blkfilter_unregister()
  *
  * Return: 0; -EBUSY when the name is taken; -EINVAL when @ops lacks a name, a
- * callback that makes or frees a filter, or the callback that sees bios;
- * -EOPNOTSUPP without BLKFILTER_ATOMIC, for now.
+ * callback that makes or frees a filter, or one that sees bios, or has flags that do
+ * not go together. A name has no spaces.
  */
 int blkfilter_register(struct blkfilter_operations *ops)
 {
+	bool atomic = ops->flags & BLKFILTER_ATOMIC;
+	struct blkfilter_operations *above;
 	int ret = 0;
 
-	if (!ops->name || !*ops->name || strchr(ops->name, '\n') ||
+	if (!ops->name || !*ops->name || strpbrk(ops->name, " \n") ||
 	    strlen(ops->name) > BLKFILTER_NAME_LENGTH ||
 	    !ops->attach || !ops->detach)
 		return -EINVAL;
-	if (!(ops->flags & BLKFILTER_ATOMIC)) {
-		pr_err("%s: filters that may sleep are not supported yet\n", ops->name);
-		return -EOPNOTSUPP;
-	}
-	if (!ops->filter_bio)
+	if (!ops->filter_bio && (atomic || !ops->submit_bio))
+		return -EINVAL;
+	if (!atomic && (ops->flags & BLKFILTER_SEES_RELEASED))
 		return -EINVAL;
 
 	mutex_lock(&registry_lock);
-	if (registry_find(ops->name))
+	if (registry_find(ops->name)) {
 		ret = -EBUSY;
-	else
-		list_add_tail(&ops->link, &registry);
+		goto unlock;
+	}
+	list_for_each_entry(above, &registry, link) {
+		if (ops_altitude(above) > ops_altitude(ops))
+			break;
+	}
+	list_add_tail(&ops->link, &above->link);
+unlock:
 	mutex_unlock(&registry_lock);
 	return ret;
 }
@@ -94,6 +102,36 @@ void blkfilter_unregister(struct blkfilter_operations *ops)
 	mutex_unlock(&registry_lock);
 }
 EXPORT_SYMBOL_GPL(blkfilter_unregister);
+
+/*
+ * registry_offer() - ask the filters, from the lowest altitude up, whether they want
+ * a device that is being added
+ *
+ * Nothing has to be drained, since it has done no I/O. No uevent either: the device
+ * has not been announced itself yet.
+ */
+void registry_offer(struct block_device *bdev)
+{
+	struct blkfilter_operations *ops;
+	int ret;
+
+	mutex_lock(&registry_lock);
+	list_for_each_entry(ops, &registry, link) {
+		/* Not while it is on its way out. */
+		if (!try_module_get(ops->owner))
+			continue;
+		if ((ops->device_added && ops->device_added(bdev)) ||
+		    rules_want(bdev, ops)) {
+			ret = stack_attach(bdev, ops);
+			/* A rescan has brought it along. */
+			if (ret && ret != -EALREADY)
+				pr_err("%pg: %s could not be attached (%d)\n", bdev,
+				       ops->name, ret);
+		}
+		module_put(ops->owner);
+	}
+	mutex_unlock(&registry_lock);
+}
 
 /*
  * /sys/module/blkfilter/parameters/filters: "name altitude", a line each.

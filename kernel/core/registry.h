@@ -5,6 +5,7 @@
 #include <linux/blk-filter.h>
 
 struct blkfilter_operations *registry_get(const char *name);
+void registry_offer(struct block_device *bdev);
 void registry_put(const struct blkfilter_operations *ops);
 
 static inline unsigned int ops_altitude(const struct blkfilter_operations *ops)

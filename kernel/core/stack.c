@@ -1,173 +1,74 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Which filters are attached to which devices, and the way of a bio past them.
- *
- * Attachments stand in one hash table, by disk: a bio's bucket holds the filters
- * of the device it was submitted to, of the disk that device belongs to and of
- * the other partitions that it may overlap, so that one lookup finds them all.
- * Within a disk the partitions' filters stand before the whole disk's, and higher
- * altitudes before lower ones; the walk follows that order.
+ * Which filters are attached to which devices: one hash table of attachments, by
+ * disk (walk.c says why).
  *
  * Lifetimes
  *
- *	The walk runs with preemption disabled, takes no lock and writes to no
- *	shared memory. An attachment that was taken out of the table is freed after
- *	synchronize_rcu(), which waits for walks that may have met it.
+ *	Walks run with preemption disabled and take no lock. An attachment that was
+ *	taken out of the table is freed after synchronize_rcu(), which waits for
+ *	walks that may have met it.
  *
  *	CTL runs without any lock, because a filter's command may take as long as
- *	user memory takes to be paged in. It holds a reference (@users) instead,
- *	and whoever gives the last one back frees the attachment. DETACH waits for
- *	that; a device that goes away does not, since that happens under locks that
- *	other devices need.
+ *	user memory takes to be paged in; and so does a filter that sleeps over a
+ *	bio. They hold a reference (@users) instead, and whoever gives the last one
+ *	back frees the attachment. DETACH waits for that; a device that goes away
+ *	does not, since that happens under locks that other devices need.
  *
  *	An attachment holds its filter's module, the hook on I/O and the device's
- *	struct block_device. It does not hold the device open: a disk that goes away takes
- *	its filters along (lifecycle.c).
+ *	struct block_device. It does not hold the device open: a disk that goes away
+ *	takes its filters along (lifecycle.c).
  *
- * Locks: disk->open_mutex (against removal; ATTACH holds it) > stack_lock.
+ * Rescans
+ *
+ *	A rescan removes all partitions of a disk and adds those that it finds. The
+ *	attachments of partitions are parked before it. One whose device is removed
+ *	stays in the table, and goes on seeing what overlaps it, by the old struct
+ *	block_device; the reference keeps that. It moves to the first new partition
+ *	that is the same, before anybody can open that one, and goes when there is
+ *	none in the end. A partition that is open cannot be removed, so nobody is in
+ *	a CTL of a filter that moves.
+ *
+ * Locks: disk->open_mutex (ATTACH and rescans hold it) > the mutex of the class of
+ * block devices (devices that are added and removed) > stack_lock.
  */
+#define pr_fmt(fmt) KBUILD_MODNAME ": " fmt
+
 #include <linux/completion.h>
-#include <linux/hashtable.h>
 #include <linux/module.h>
 #include <linux/mutex.h>
-#include <linux/refcount.h>
 #include <linux/slab.h>
 #include <linux/string.h>
 #include <linux/sysfs.h>
+#include <linux/workqueue.h>
 
 #include "compat.h"
 #include "hook.h"
 #include "registry.h"
 #include "stack.h"
 
-/**
- * struct attachment - a filter on a device
- * @node: in the table, by @disk
- * @disk: what bios are looked up by
- * @bdev: the disk or partition that the filter is attached to
- * @flt: the filter's own
- * @users: 1 while in the table, and 1 for each CTL
- * @freed: where DETACH waits, if it does; set before the table's reference goes
- */
-struct attachment {
-	struct hlist_node node;
-	struct gendisk *disk;
-	struct block_device *bdev;
-	struct blkfilter *flt;
-	refcount_t users;
-	struct completion *freed;
-};
-
 static DEFINE_MUTEX(stack_lock);
-static DEFINE_HASHTABLE(stacks, 10);
+DEFINE_HASHTABLE(stacks, 10);
 
-/* ---- The way of a bio ------------------------------------------------- */
+/* For those who hold stack_lock. */
+#define stack_for_each(att, gendisk)						\
+	hash_for_each_possible(stacks, att, node, (unsigned long)(gendisk))	\
+		if ((att)->disk != (gendisk)) {} else
 
-/*
- * A zone operation says where a zone begins, and no length; an append, not where
- * in the zone it will land.
- */
-static void bio_range(struct bio *bio, struct blkfilter_range *range)
+static bool may_sleep(const struct blkfilter_operations *ops)
 {
-	range->sector = bio->bi_iter.bi_sector;
-	range->count = bio_sectors(bio);
-
-	switch (bio_op(bio)) {
-	case REQ_OP_ZONE_APPEND:
-	case REQ_OP_ZONE_RESET:
-	case REQ_OP_ZONE_FINISH:
-		range->count = bdev_zone_sectors(bio->bi_bdev);
-		break;
-	case REQ_OP_ZONE_RESET_ALL:
-		range->sector = 0;
-		range->count = bdev_nr_sectors(bio->bi_bdev);
-		break;
-	default:
-		break;
-	}
-}
-
-/* Cut @range, of the disk, to @bdev. False when nothing of it lies there. */
-static bool range_cut(struct blkfilter_range *range, struct block_device *bdev)
-{
-	sector_t start = bdev->bd_start_sect;
-	sector_t first = max(range->sector, start);
-	sector_t end = min(range->sector + range->count,
-			   start + bdev_nr_sectors(bdev));
-
-	if (first >= end)
-		return false;
-	range->sector = first - start;
-	range->count = end - first;
-	return true;
-}
-
-/*
- * The walk. A filter of the device that the bio was submitted to is shown the
- * bio's range as it stands, even beyond the device's end: the kernel will fail
- * such a bio, unless the device is growing right now, and then the filter must
- * have seen it. The whole disk is shown its partitions' bios likewise.
- */
-static void notrace see_bio(struct attachment *att, struct bio *bio)
-{
-	struct block_device *bdev = bio->bi_bdev;
-	struct blkfilter_range range;
-
-	bio_range(bio, &range);
-	if (att->bdev != bdev) {
-		range.sector += bdev->bd_start_sect;
-		if (bdev_is_partition(att->bdev) && !range_cut(&range, att->bdev))
-			return;
-	}
-	att->flt->ops->filter_bio(att->flt, bio, range);
-}
-
-/*
- * The kernel skips its own check for the device's end on a bio that carries
- * BIO_REMAPPED, so it is set only where that check would pass.
- */
-static bool bio_inside(struct bio *bio)
-{
-	sector_t end = bdev_nr_sectors(bio->bi_bdev);
-	sector_t count = bio_sectors(bio);
-
-	return count <= end && bio->bi_iter.bi_sector <= end - count;
-}
-
-/*
- * stack_see_bio() - show a bio to every filter that it concerns, once
- *
- * Called for each bio at each device level, with preemption disabled; the caller
- * has left out bios with BIO_REMAPPED. That flag is what tells a bio that has
- * met this device's filters: the kernel sets it on a partition's bio right after
- * this, the core sets it on a whole disk's, and bio_set_dev() clears it when a
- * stacking driver sends the bio on to another device. Remainders of a split and
- * requeued bios carry it along.
- */
-void notrace stack_see_bio(struct bio *bio)
-{
-	struct gendisk *disk = bio->bi_bdev->bd_disk;
-	struct attachment *att;
-	bool seen = false;
-
-	hash_for_each_possible_rcu_notrace(stacks, att, node, (unsigned long)disk) {
-		if (att->disk != disk)
-			continue;
-		see_bio(att, bio);
-		seen = true;
-	}
-	if (seen && !bdev_is_partition(bio->bi_bdev) && bio_inside(bio))
-		bio_set_flag(bio, BIO_REMAPPED);
+	return !(ops->flags & BLKFILTER_ATOMIC);
 }
 
 /* ---- Attaching and detaching ------------------------------------------ */
 
-static struct attachment *stack_find(struct block_device *bdev, const char *name)
+static struct blkfilter_attachment *stack_find(struct block_device *bdev,
+					       const char *name)
 {
-	struct attachment *att;
+	struct blkfilter_attachment *att;
 
 	lockdep_assert_held(&stack_lock);
-	hash_for_each_possible(stacks, att, node, (unsigned long)bdev->bd_disk) {
+	stack_for_each(att, bdev->bd_disk) {
 		if (att->bdev == bdev &&
 		    (!name || !strncmp(att->flt->ops->name, name,
 				       BLKFILTER_NAME_LENGTH)))
@@ -176,25 +77,12 @@ static struct attachment *stack_find(struct block_device *bdev, const char *name
 	return NULL;
 }
 
-/* Does @a's filter stand above @b's, on the same disk? */
-static bool stands_above(struct attachment *a, struct attachment *b)
+static void stack_insert(struct blkfilter_attachment *new)
 {
-	bool part_a = bdev_is_partition(a->bdev);
-	bool part_b = bdev_is_partition(b->bdev);
+	struct blkfilter_attachment *att, *above = NULL;
 
-	if (part_a != part_b)
-		return part_a;
-	return ops_altitude(a->flt->ops) > ops_altitude(b->flt->ops);
-}
-
-static void stack_insert(struct attachment *new)
-{
-	struct attachment *att, *above = NULL;
-
-	hash_for_each_possible(stacks, att, node, (unsigned long)new->disk) {
-		if (att->disk != new->disk)
-			continue;
-		if (stands_above(new, att)) {
+	stack_for_each(att, new->disk) {
+		if (place_below(&att->place, &new->place)) {
 			hlist_add_before_rcu(&new->node, &att->node);
 			return;
 		}
@@ -209,13 +97,12 @@ static void stack_insert(struct attachment *new)
 static int stack_conflict(struct block_device *bdev,
 			  const struct blkfilter_operations *ops)
 {
-	struct attachment *att;
+	struct blkfilter_attachment *att;
 
 	if (stack_find(bdev, ops->name))
 		return -EALREADY;
-	hash_for_each_possible(stacks, att, node, (unsigned long)bdev->bd_disk) {
-		if (att->bdev == bdev &&
-		    ops_altitude(att->flt->ops) == ops_altitude(ops))
+	stack_for_each(att, bdev->bd_disk) {
+		if (att->bdev == bdev && att->place.altitude == ops_altitude(ops))
 			return -EBUSY;
 	}
 	return 0;
@@ -224,22 +111,26 @@ static int stack_conflict(struct block_device *bdev,
 /*
  * stack_attach() - put a filter on a device
  *
- * The caller holds the disk's open_mutex, has seen that the device is live, and
- * keeps the filter's module loaded for the time of the call.
+ * The caller keeps the filter's module loaded for the time of the call, and the
+ * device from going: by its disk's open_mutex, or because it is just being added.
  */
 int stack_attach(struct block_device *bdev, struct blkfilter_operations *ops)
 {
-	struct attachment *att;
-	struct blkfilter *flt;
+	struct blkfilter_attachment *att;
+	static u64 id;
 	int ret;
 
-	lockdep_assert_held(&bdev->bd_disk->open_mutex);
+	if (blk_queue_dax(bdev->bd_disk->queue)) {
+		pr_warn("%pg can be mapped into memory (DAX), and what is written there passes no filter: not attached\n",
+			bdev);
+		return -EOPNOTSUPP;
+	}
 
 	att = kzalloc(sizeof(*att), GFP_KERNEL);
 	if (!att)
 		return -ENOMEM;
 
-	ret = hook_get();
+	ret = hook_get(may_sleep(ops));
 	if (ret)
 		goto free;
 
@@ -248,18 +139,23 @@ int stack_attach(struct block_device *bdev, struct blkfilter_operations *ops)
 	if (ret)
 		goto unlock;
 
-	flt = ops->attach(bdev);
-	if (IS_ERR_OR_NULL(flt)) {
-		ret = flt ? PTR_ERR(flt) : -ENOMEM;
+	att->flt = ops->attach(bdev);
+	if (IS_ERR_OR_NULL(att->flt)) {
+		ret = att->flt ? PTR_ERR(att->flt) : -ENOMEM;
 		goto unlock;
 	}
-	flt->ops = ops;
+	att->flt->ops = ops;
+	att->flt->attachment = att;
 
 	__module_get(ops->owner);
 	get_device(&bdev->bd_device);
 	att->disk = bdev->bd_disk;
 	att->bdev = bdev;
-	att->flt = flt;
+	att->place = (struct place) {
+		.disk = !bdev_is_partition(bdev),
+		.altitude = ops_altitude(ops),
+		.id = ++id,
+	};
 	refcount_set(&att->users, 1);
 	stack_insert(att);
 	mutex_unlock(&stack_lock);
@@ -267,20 +163,20 @@ int stack_attach(struct block_device *bdev, struct blkfilter_operations *ops)
 
 unlock:
 	mutex_unlock(&stack_lock);
-	hook_put();
+	hook_put(may_sleep(ops));
 free:
 	kfree(att);
 	return ret;
 }
 
-/* The last reference is gone: no walk and no CTL is in the filter any more. */
-static void attachment_free(struct attachment *att)
+/* The last reference is gone: nobody is in the filter any more. */
+static void attachment_free(struct blkfilter_attachment *att)
 {
 	const struct blkfilter_operations *ops = att->flt->ops;
 	struct completion *freed = att->freed;
 
 	ops->detach(att->flt);
-	hook_put();
+	hook_put(may_sleep(ops));
 	registry_put(ops);
 	put_device(&att->bdev->bd_device);
 	kfree(att);
@@ -289,7 +185,7 @@ static void attachment_free(struct attachment *att)
 }
 
 /* Let go of what was taken out of the table. */
-static void attachment_drop(struct attachment *att, struct completion *freed)
+static void attachment_drop(struct blkfilter_attachment *att, struct completion *freed)
 {
 	synchronize_rcu();
 	att->freed = freed;
@@ -304,7 +200,7 @@ static void attachment_drop(struct attachment *att, struct completion *freed)
 int stack_detach(struct block_device *bdev, const char *name)
 {
 	DECLARE_COMPLETION_ONSTACK(freed);
-	struct attachment *att;
+	struct blkfilter_attachment *att;
 	int ret = 0;
 
 	mutex_lock(&stack_lock);
@@ -322,34 +218,162 @@ int stack_detach(struct block_device *bdev, const char *name)
 	return ret;
 }
 
-/*
- * stack_detach_all() - take every filter off a device that goes away
- *
- * From the highest altitude down, so that each filter's lower ones are still
- * there while it finishes.
- */
-void stack_detach_all(struct block_device *bdev)
-{
-	struct attachment *att;
+/* ---- Devices that go --------------------------------------------------- */
 
-	for (;;) {
-		mutex_lock(&stack_lock);
-		att = stack_find(bdev, NULL);
-		if (att)
-			hash_del_rcu(&att->node);
-		mutex_unlock(&stack_lock);
-		if (!att)
-			return;
-		attachment_drop(att, NULL);
+/*
+ * Tell a filter that its device is about to go, if it was not told. Called with
+ * stack_lock held, which is released meanwhile.
+ */
+static void attachment_tell(struct blkfilter_attachment *att, bool surprise)
+{
+	att->told = true;
+	if (!att->flt->ops->device_removed)
+		return;
+	refcount_inc(&att->users);
+	mutex_unlock(&stack_lock);
+	att->flt->ops->device_removed(att->flt, surprise);
+	stack_put(att);
+	mutex_lock(&stack_lock);
+}
+
+/*
+ * stack_announce() - tell all filters of a disk that it is about to go
+ *
+ * From the top down, or after a surprise from the bottom up.
+ */
+void stack_announce(struct gendisk *disk, bool surprise)
+{
+	struct blkfilter_attachment *att, *next;
+
+	mutex_lock(&stack_lock);
+	do {
+		next = NULL;
+		stack_for_each(att, disk) {
+			if (att->told)
+				continue;
+			next = att;
+			if (!surprise)
+				break;
+		}
+		if (next)
+			attachment_tell(next, surprise);
+	} while (next);
+	mutex_unlock(&stack_lock);
+}
+
+/*
+ * stack_remove() - a device was removed: take every filter off it
+ *
+ * From the highest altitude down, so that each filter's lower ones are still there
+ * while it finishes. In a rescan those that may move on stay.
+ */
+void stack_remove(struct block_device *bdev)
+{
+	struct blkfilter_attachment *att, *next;
+
+	mutex_lock(&stack_lock);
+	do {
+		next = NULL;
+		stack_for_each(att, bdev->bd_disk) {
+			if (att->bdev != bdev || att->lost)
+				continue;
+			next = att;
+			break;
+		}
+		if (next && next->parked) {
+			next->lost = true;
+		} else if (next && !next->told) {
+			attachment_tell(next, false);
+		} else if (next) {
+			hash_del_rcu(&next->node);
+			mutex_unlock(&stack_lock);
+			attachment_drop(next, NULL);
+			mutex_lock(&stack_lock);
+		}
+	} while (next);
+	mutex_unlock(&stack_lock);
+}
+
+/* ---- Rescans ----------------------------------------------------------- */
+
+/* stack_park() - a rescan of @disk begins */
+void stack_park(struct gendisk *disk)
+{
+	struct blkfilter_attachment *att;
+
+	mutex_lock(&stack_lock);
+	stack_for_each(att, disk) {
+		if (bdev_is_partition(att->bdev) && att->flt->ops->moved)
+			att->parked = true;
 	}
+	mutex_unlock(&stack_lock);
+}
+
+static bool same_partition(struct block_device *a, struct block_device *b)
+{
+	const struct partition_meta_info *info_a = a->bd_meta_info;
+	const struct partition_meta_info *info_b = b->bd_meta_info;
+
+	return a->bd_start_sect == b->bd_start_sect &&
+	       bdev_nr_sectors(a) == bdev_nr_sectors(b) &&
+	       !strcmp(info_a ? info_a->uuid : "", info_b ? info_b->uuid : "");
+}
+
+/* stack_move() - a partition was found: give it the filters of the one it was */
+void stack_move(struct block_device *bdev)
+{
+	struct blkfilter_attachment *att;
+	struct block_device *old;
+
+	mutex_lock(&stack_lock);
+again:
+	stack_for_each(att, bdev->bd_disk) {
+		if (!att->lost || !same_partition(att->bdev, bdev))
+			continue;
+		old = att->bdev;
+		get_device(&bdev->bd_device);
+		WRITE_ONCE(att->bdev, bdev);
+		att->lost = false;
+		att->flt->ops->moved(att->flt, bdev);
+		/* For walks that go by the old one still. */
+		synchronize_rcu();
+		put_device(&old->bd_device);
+		goto again;
+	}
+	mutex_unlock(&stack_lock);
+}
+
+/* stack_unpark() - a rescan of @disk has ended */
+void stack_unpark(struct gendisk *disk)
+{
+	struct blkfilter_attachment *att, *lost;
+
+	mutex_lock(&stack_lock);
+	do {
+		lost = NULL;
+		stack_for_each(att, disk) {
+			att->parked = false;
+			if (att->lost)
+				lost = att;
+		}
+		if (lost && !lost->told) {
+			attachment_tell(lost, true);
+		} else if (lost) {
+			hash_del_rcu(&lost->node);
+			mutex_unlock(&stack_lock);
+			attachment_drop(lost, NULL);
+			mutex_lock(&stack_lock);
+		}
+	} while (lost);
+	mutex_unlock(&stack_lock);
 }
 
 /* ---- Using an attached filter ----------------------------------------- */
 
 /* stack_get() - find an attached filter, and keep it until stack_put(). */
-struct attachment *stack_get(struct block_device *bdev, const char *name)
+struct blkfilter_attachment *stack_get(struct block_device *bdev, const char *name)
 {
-	struct attachment *att;
+	struct blkfilter_attachment *att;
 
 	mutex_lock(&stack_lock);
 	att = stack_find(bdev, name);
@@ -359,28 +383,67 @@ struct attachment *stack_get(struct block_device *bdev, const char *name)
 	return att;
 }
 
-void stack_put(struct attachment *att)
+void stack_put(struct blkfilter_attachment *att)
 {
 	if (refcount_dec_and_test(&att->users))
 		attachment_free(att);
 }
 
-struct blkfilter *stack_filter(struct attachment *att)
+/*
+ * A bio that slept in a filter may be its last user. Freeing takes too much for the
+ * task that submitted it, which holds whatever file systems and drivers hold.
+ */
+static LLIST_HEAD(reaped);
+
+static void stack_reap(struct work_struct *work)
 {
-	return att->flt;
+	struct blkfilter_attachment *att, *next;
+
+	llist_for_each_entry_safe(att, next, llist_del_all(&reaped), reaped)
+		attachment_free(att);
+}
+static DECLARE_WORK(stack_reap_work, stack_reap);
+
+void stack_put_bio(struct blkfilter_attachment *att)
+{
+	if (refcount_dec_and_test(&att->users)) {
+		llist_add(&att->reaped, &reaped);
+		schedule_work(&stack_reap_work);
+	}
+}
+
+/* stack_stop() - at exit, when nothing is attached */
+void stack_stop(void)
+{
+	flush_work(&stack_reap_work);
 }
 
 /* stack_show() - the names on a device, a line each, highest altitude first. */
 ssize_t stack_show(struct block_device *bdev, char *buf)
 {
-	struct attachment *att;
+	struct blkfilter_attachment *att;
 	ssize_t len = 0;
 
 	mutex_lock(&stack_lock);
-	hash_for_each_possible(stacks, att, node, (unsigned long)bdev->bd_disk) {
+	stack_for_each(att, bdev->bd_disk) {
 		if (att->bdev == bdev)
 			len += sysfs_emit_at(buf, len, "%s\n", att->flt->ops->name);
 	}
 	mutex_unlock(&stack_lock);
 	return len;
+}
+
+/* stack_bypassed() - requests that none of a device's filters could see */
+long stack_bypassed(struct block_device *bdev)
+{
+	struct blkfilter_attachment *att;
+	long count = 0;
+
+	mutex_lock(&stack_lock);
+	stack_for_each(att, bdev->bd_disk) {
+		if (att->bdev == bdev)
+			count = max(count, atomic_long_read(&att->bypassed));
+	}
+	mutex_unlock(&stack_lock);
+	return count;
 }

@@ -3,19 +3,92 @@
 #define BLKFILTER_STACK_H
 
 #include <linux/blk-filter.h>
+#include <linux/hashtable.h>
+#include <linux/llist.h>
+#include <linux/refcount.h>
 
-struct attachment;
+struct completion;
+
+/**
+ * struct place - an attachment's place in its disk's stack; no two have the same
+ * @disk: of the whole disk's filters, which stand below the partitions'
+ * @altitude: higher ones stand above lower ones
+ * @id: counts attachments, from 1
+ */
+struct place {
+	bool disk;
+	unsigned int altitude;
+	u64 id;
+};
+
+/* Above every attachment. */
+#define PLACE_TOP	((struct place) { .altitude = UINT_MAX })
+
+static inline bool place_below(const struct place *a, const struct place *b)
+{
+	if (a->disk != b->disk)
+		return a->disk;
+	if (a->altitude != b->altitude)
+		return a->altitude < b->altitude;
+	return a->id > b->id;
+}
+
+/**
+ * struct blkfilter_attachment - a filter on a device
+ * @node: in the table, by @disk
+ * @disk: what bios are looked up by
+ * @bdev: the disk or partition that the filter is attached to; a reference
+ * @flt: the filter's own
+ * @place: in the stack
+ * @users: 1 while in the table, and 1 for each CTL and each bio that sleeps
+ * @freed: where DETACH waits, if it does; set before the table's reference goes
+ * @reaped: of attachments that a bio was the last user of
+ * @bypassed: requests that no filter could see
+ * @told: device_removed was called
+ * @parked: a rescan is under way, which the attachment may survive
+ * @lost: the rescan has removed @bdev
+ */
+struct blkfilter_attachment {
+	struct hlist_node node;
+	struct gendisk *disk;
+	struct block_device *bdev;
+	struct blkfilter *flt;
+	struct place place;
+	refcount_t users;
+	struct completion *freed;
+	struct llist_node reaped;
+	atomic_long_t bypassed;
+	bool told;
+	bool parked;
+	bool lost;
+};
+
+/*
+ * The table. Walkers hold preemption disabled; whoever writes, or sleeps between two
+ * attachments, holds stack_lock.
+ */
+extern DECLARE_HASHTABLE(stacks, 10);
+
+#define stack_for_each_rcu(att, gendisk)					\
+	hash_for_each_possible_rcu_notrace(stacks, att, node,			\
+					   (unsigned long)(gendisk))		\
+		if ((att)->disk != (gendisk)) {} else
 
 int stack_attach(struct block_device *bdev, struct blkfilter_operations *ops);
 int stack_detach(struct block_device *bdev, const char *name);
-void stack_detach_all(struct block_device *bdev);
+void stack_remove(struct block_device *bdev);
 
-struct attachment *stack_get(struct block_device *bdev, const char *name);
-void stack_put(struct attachment *att);
-struct blkfilter *stack_filter(struct attachment *att);
+struct blkfilter_attachment *stack_get(struct block_device *bdev, const char *name);
+void stack_put(struct blkfilter_attachment *att);
+void stack_put_bio(struct blkfilter_attachment *att);
+void stack_stop(void);
 
 ssize_t stack_show(struct block_device *bdev, char *buf);
+long stack_bypassed(struct block_device *bdev);
 
-void stack_see_bio(struct bio *bio);
+void stack_announce(struct gendisk *disk, bool surprise);
+void stack_park(struct gendisk *disk);
+void stack_move(struct block_device *bdev);
+void stack_unpark(struct gendisk *disk);
 
 #endif /* BLKFILTER_STACK_H */

@@ -40,7 +40,7 @@ module_param_array(altitudes, uint, NULL, 0444);
 static int live;
 module_param(live, int, 0444);
 
-static void witness_filter_bio(struct blkfilter *flt, struct bio *bio,
+static bool witness_filter_bio(struct blkfilter *flt, struct bio *bio,
 			       struct blkfilter_range range)
 {
 	struct witness *w = container_of(flt, struct witness, flt);
@@ -52,6 +52,7 @@ static void witness_filter_bio(struct blkfilter *flt, struct bio *bio,
 		atomic64_inc(&w->reads);
 		atomic64_add(range.count, &w->read_sectors);
 	}
+	return false;
 }
 
 /* Attach and detach are serialised per device only. */

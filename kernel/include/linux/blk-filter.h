@@ -16,16 +16,19 @@
 #define BLKFILTER_VERSION	"0.1.0"
 
 struct block_device;
+struct blkfilter_attachment;
 struct blkfilter_operations;
 
 /**
  * struct blkfilter - one filter on one device
  * @ops: filled in by the core when the filter's attach callback returns
+ * @attachment: likewise; the core's own
  *
  * A filter embeds this in its own per-device structure.
  */
 struct blkfilter {
 	const struct blkfilter_operations *ops;
+	struct blkfilter_attachment *attachment;
 };
 
 /**
@@ -52,14 +55,19 @@ struct blkfilter_range {
 
 /**
  * enum blkfilter_flags - properties of a filter
- * @BLKFILTER_ATOMIC: the filter sees bios through filter_bio, which never
- *	sleeps and never consumes one
+ * @BLKFILTER_ATOMIC: filter_bio never sleeps and never consumes a bio. It runs
+ *	with preemption disabled, at less than half of the cost
  * @BLKFILTER_NO_FREEZE: attaching needs no clean file system, so that none is
  *	frozen around it
+ * @BLKFILTER_SEES_RELEASED: of an atomic filter: a bio over which another filter
+ *	slept, or that it held and lets go, is shown to this one once more at the
+ *	moment when it goes on to the device. For filters to which the time of a
+ *	write matters and to which seeing one twice does no harm
  */
 enum blkfilter_flags {
 	BLKFILTER_ATOMIC = 1 << 0,
 	BLKFILTER_NO_FREEZE = 1 << 1,
+	BLKFILTER_SEES_RELEASED = 1 << 2,
 };
 
 /**
@@ -70,19 +78,44 @@ enum blkfilter_flags {
  * @attach: make the per-device structure, or an ERR_PTR. Bios may arrive before
  *	it has returned to the caller of ATTACH. May sleep; called with the
  *	disk's open_mutex held, so it must not open or close that disk
- * @detach: free it. No other callback of this filter on this device runs, or
- *	will. The device may be gone already. May sleep
+ * @detach: let go of all bios that the filter holds, and free it. No other
+ *	callback of this filter on this device runs, or will. The device may be
+ *	gone already. May sleep
  * @ctl: a BLKFILTER_CTL command. @plen holds the bytes at @buf, and takes the
  *	bytes left there. May sleep. Not serialised against itself. Checks for
  *	CAP_SYS_ADMIN are the filter's
- * @submit_bio: the series' callback, in a context that may sleep; not called yet:
- *	only filters with BLKFILTER_ATOMIC can be registered
+ * @submit_bio: the series' way to see a bio; called where @filter_bio is not
+ *	set, for the same bios and with the same meaning of what it returns. It
+ *	is for the filter to find out which device of its own is meant
+ *
+ * Beyond the series, each of these may be left out:
+ *
  * @altitude: place in the stack; 0 is BLKFILTER_ALTITUDE_DEFAULT
  * @flags: of enum blkfilter_flags
- * @filter_bio: see one bio, with preemption disabled and the range that it
- *	touches of this device. A device sees each bio once, whether it was
- *	submitted to it, to one of its partitions, or to the disk it is a
- *	partition of; @bio is the submitter's and must not be changed
+ * @filter_bio: see one bio, with the range that it touches of the filter's
+ *	device. A device sees each bio once, whether it was submitted to it, to one
+ *	of its partitions, or to the disk it is a partition of. False passes the
+ *	bio on to lower altitudes and the device, true consumes it: the filter
+ *	completes it (bio_endio()) or lets it go later (blkfilter_submit_below()).
+ *	Without BLKFILTER_ATOMIC it may sleep, but must not wait for a bio of its
+ *	own: what is submitted within a stacking driver starts only after its
+ *	return. The bio is the submitter's and must not be changed
+ * @device_added: a disk or partition has appeared, and has done no I/O yet. True
+ *	to be attached to it. Registered filters are asked lowest altitude first.
+ *	May sleep; must not register a filter
+ * @device_removed: the device is about to go, and the filter to be detached. In
+ *	a regular removal I/O is still possible, and filters are told from the
+ *	highest altitude down, so that each can finish its work through those
+ *	below; in a surprise, from the lowest up, so that each can fail what those
+ *	above wait for. May sleep
+ * @moved: a rescan has replaced the filter's partition by an identical one (start,
+ *	size and PARTUUID); @bdev takes the place of what attach was given.
+ *	Filters without it are detached instead
+ * @resized: the device is about to have @sectors sectors, perhaps as many as it
+ *	has. Must not sleep
+ * @bypassed: a request that may change data, and is no bio, was started on the
+ *	disk (SG_IO, NVMe passthrough…). What it changes is not known. Must not
+ *	sleep
  */
 struct blkfilter_operations {
 	struct list_head link;
@@ -96,12 +129,18 @@ struct blkfilter_operations {
 
 	unsigned int altitude;
 	unsigned int flags;
-	void (*filter_bio)(struct blkfilter *flt, struct bio *bio,
+	bool (*filter_bio)(struct blkfilter *flt, struct bio *bio,
 			   struct blkfilter_range range);
+	bool (*device_added)(struct block_device *bdev);
+	void (*device_removed)(struct blkfilter *flt, bool surprise);
+	void (*moved)(struct blkfilter *flt, struct block_device *bdev);
+	void (*resized)(struct blkfilter *flt, sector_t sectors);
+	void (*bypassed)(struct blkfilter *flt);
 };
 
 int blkfilter_register(struct blkfilter_operations *ops);
 void blkfilter_unregister(struct blkfilter_operations *ops);
+void blkfilter_submit_below(struct blkfilter *flt, struct bio *bio);
 int blkfilter_drain(struct block_device *bdev);
 
 /**

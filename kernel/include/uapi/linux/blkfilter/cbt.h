@@ -43,9 +43,17 @@ enum blkfilter_cbt_cmd {
  * enum blkfilter_cbt_gap - why the current generation began
  * @BLKFILTER_CBT_GAP_ATTACHED: the filter was attached; nothing is known of
  *	what was written before
+ * @BLKFILTER_CBT_GAP_BYPASSED: a request that no filter can see may have changed
+ *	the disk (SG_IO, NVMe passthrough)
+ * @BLKFILTER_CBT_GAP_MEDIUM: the disk has got another medium
+ *
+ * A gap in tracking goes on in the same epochs, with all of the device reported as
+ * changed in the epoch in which the gap was noticed.
  */
 enum blkfilter_cbt_gap {
 	BLKFILTER_CBT_GAP_ATTACHED = 1,
+	BLKFILTER_CBT_GAP_BYPASSED = 2,
+	BLKFILTER_CBT_GAP_MEDIUM = 3,
 };
 
 /**
