@@ -8,6 +8,7 @@ import './errno.test.js';
 import './drain.test.js';
 import './replica.test.js';
 import './sparse.test.js';
+import './stacking.test.js';
 import './lifecycle.test.js';
 import './cli.test.js';
 import './example.test.js';

@@ -5,7 +5,8 @@
  *	insmod blkfilter_witness.ko names=upper,lower altitudes=900,100
  *
  * CTL command 1 reads struct witness_count of the device; a filter whose name
- * begins with "mute" takes no commands. The parameter "live" tells how many
+ * begins with "mute" takes no commands. With sleeps=1 they are filters that may
+ * sleep, which see bios in another way. The parameter "live" tells how many
  * attachments there are, so that a test can see none is left behind.
  */
 #include <linux/atomic.h>
@@ -37,6 +38,9 @@ module_param_array(names, charp, &nr_names, 0444);
 static unsigned int altitudes[WITNESS_MAX];
 module_param_array(altitudes, uint, NULL, 0444);
 
+static bool sleeps;
+module_param(sleeps, bool, 0444);
+
 static int live;
 module_param(live, int, 0444);
 
@@ -45,6 +49,8 @@ static bool witness_filter_bio(struct blkfilter *flt, struct bio *bio,
 {
 	struct witness *w = container_of(flt, struct witness, flt);
 
+	if (sleeps)
+		might_sleep();
 	if (blkfilter_changes_data(bio_op(bio))) {
 		atomic64_inc(&w->writes);
 		atomic64_add(range.count, &w->written_sectors);
@@ -117,7 +123,7 @@ static int __init witness_init(void)
 		ops[i].owner = THIS_MODULE;
 		ops[i].name = names[i];
 		ops[i].altitude = altitudes[i];
-		ops[i].flags = BLKFILTER_ATOMIC | BLKFILTER_NO_FREEZE;
+		ops[i].flags = BLKFILTER_NO_FREEZE | (sleeps ? 0 : BLKFILTER_ATOMIC);
 		ops[i].attach = witness_attach;
 		ops[i].detach = witness_detach;
 		ops[i].ctl = strncmp(names[i], "mute", 4) ? witness_ctl : NULL;

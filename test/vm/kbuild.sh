@@ -35,7 +35,7 @@ build_in_root() {
 	shift 2
 	mkdir -p "$tree"
 	(cd "$project" && kernel_sources | cpio --quiet -pdm "$tree")
-	for part in kernel test/modules; do
+	for part in kernel kernel/samples test/modules; do
 		[[ -e $tree/$part/Makefile ]] || continue
 		in_root "$root" "$tree" make -C "/build/$part" -j "$(nproc)" "$@" || return
 	done

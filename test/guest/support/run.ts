@@ -33,9 +33,9 @@ export function run(command: string, ...args: string[]): string {
 export const sh = (line: string): string => run('sh', '-euc', line);
 
 /** Polls until `check` gives something. */
-export async function until<T>(what: string, check: () => T | undefined | false): Promise<T> {
+export async function until<T>(what: string, check: () => T | undefined | false | Promise<T | undefined | false>): Promise<T> {
   for (let tries = 0; tries < 600; tries++) {
-    const found = check();
+    const found = await check();
     if (found !== undefined && found !== false) return found;
     await new Promise((resolve) => setTimeout(resolve, 50));
   }
