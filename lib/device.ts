@@ -7,7 +7,7 @@ import { ChangeTracker, type CbtOptions } from './filters/cbt.js';
 import { Filter } from './filters/filter.js';
 import { native } from './native.js';
 import { check, filterName } from './options.js';
-import { coreLoaded, filtersOf, type AttachedFilter } from './sysfs.js';
+import { bypassedOf, coreLoaded, filtersOf, isDax, type AttachedFilter } from './sysfs.js';
 import { SECTOR_SIZE } from './units.js';
 
 /** The filters that have a typed handle, by name. */
@@ -79,13 +79,19 @@ export class BlockDevice {
    * @param options the filter's own
    * @returns the filter's handle: a {@link ChangeTracker} for `cbt`
    * @throws {BlkfilterError} `ERR_BLKFILTER_ARGUMENT` an option is wrong; `ENOENT` no such filter; `EALREADY`; `EBUSY`
-   *   its altitude is taken; `EPERM`; `ENODEV`; `EMODULE`. After an error the filter is not attached by this call
+   *   its altitude is taken; `ENOTSUP` not all I/O to the device could be known; `EPERM`; `ENODEV`; `EMODULE`. After an error the filter is not attached by this call
    */
   async attach<Name extends string>(name: Name, options?: OptionsOf<Name>): Promise<HandleOf<Name>> {
     const filter = this.#handle(name);
     const untyped: Filter = filter;
     const wanted = check(typeOf(name).options(), options ?? {}, name);
-    await this.#connection.call(name, (handle) => handle.attach(name));
+    await this.#connection.call(name, (handle) => handle.attach(name)).catch(async (error: unknown) => {
+      if (!(error instanceof BlkfilterError) || error.code !== 'ENOTSUP' || !(await isDax(this.#folder))) throw error;
+      throw error.reworded({
+        reason: 'the device can be mapped into memory (DAX), and what is written there passes no filter',
+        hint: 'filter a device above it that has no DAX, or set its namespace up in sector mode (`ndctl create-namespace --mode=sector`)',
+      });
+    });
     try {
       await untyped.configure?.(wanted);
     } catch (error) {
@@ -117,10 +123,20 @@ export class BlockDevice {
     await this.#handle(name).detach();
   }
 
+  /** The device's folder in /sys. */
+  get #folder(): string {
+    const { major, minor } = this.#connection.handle;
+    return `/sys/dev/block/${major}:${minor}`;
+  }
+
   /** The filters that are attached, highest altitude first. */
   async filters(): Promise<AttachedFilter[]> {
-    const { major, minor } = this.#connection.handle;
-    return filtersOf(`/sys/dev/block/${major}:${minor}`);
+    return filtersOf(this.#folder);
+  }
+
+  /** Requests that none of the attached filters could see, see `FilteredDevice.bypassed`. */
+  async bypassed(): Promise<number> {
+    return bypassedOf(this.#folder);
   }
 
   /**

@@ -16,4 +16,6 @@ export { BlkfilterError } from './errors.js';
 export { SECTOR_SIZE, formatRange, formatSize, parseRange, parseSize, type Extent } from './units.js';
 export { doctor, type Check } from './doctor.js';
 export * as modules from './modules.js';
+export * as rules from './rules.js';
+export { type AttachRule } from './rules.js';
 export { type ModuleStatus } from './modules.js';

@@ -17,6 +17,11 @@ export interface FilteredDevice {
   sectors: number;
   /** Highest altitude first. */
   filters: AttachedFilter[];
+  /**
+   * Requests that may have changed data and that no filter could see, because they bypass the block layer's queue of bios
+   * (SG_IO, NVMe passthrough), since the first of these filters was attached.
+   */
+  bypassed: number;
 }
 
 /** Whether blkfilter.ko is loaded. */
@@ -50,10 +55,26 @@ async function altitudes(): Promise<Map<string, number>> {
  * @param folder the device's folder in /sys
  */
 export async function filtersOf(folder: string): Promise<AttachedFilter[]> {
-  // No file: nothing was ever attached.
+  // No file: the core is not loaded.
   const names = lines((await readIfThere(`${folder}/filter`)) ?? '');
   const known = names.length ? await altitudes() : new Map<string, number>();
   return names.map((name) => ({ name, altitude: known.get(name) ?? null }));
+}
+
+/**
+ * Requests that none of a device's filters could see, see {@link FilteredDevice.bypassed}.
+ * @param folder the device's folder in /sys
+ */
+export const bypassedOf = async (folder: string): Promise<number> =>
+  Number((await readIfThere(`${folder}/filter_bypassed`)) ?? 0);
+
+/**
+ * Whether a device can be mapped into memory (DAX), past all filters.
+ * @param folder the device's folder in /sys
+ */
+export async function isDax(folder: string): Promise<boolean> {
+  const text = (await readIfThere(`${folder}/queue/dax`)) ?? (await readIfThere(`${folder}/../queue/dax`));
+  return text?.trim() === '1';
 }
 
 /** All devices that have at least one filter, by name. */
@@ -65,7 +86,7 @@ export async function filteredDevices(): Promise<FilteredDevice[]> {
       const filters = await filtersOf(folder);
       const sectors = Number((await readIfThere(`${folder}/size`)) ?? 0);
       // In /sys a slash of the name is an exclamation mark.
-      return { path: `/dev/${name.replaceAll('!', '/')}`, sectors, filters };
+      return { path: `/dev/${name.replaceAll('!', '/')}`, sectors, filters, bypassed: await bypassedOf(folder) };
     }),
   );
   return devices.filter(({ filters }) => filters.length > 0);

@@ -48,6 +48,10 @@ const char* NameOf(__u32 gap) {
   switch (gap) {
     case BLKFILTER_CBT_GAP_ATTACHED:
       return "attached";
+    case BLKFILTER_CBT_GAP_BYPASSED:
+      return "bypassed";
+    case BLKFILTER_CBT_GAP_MEDIUM:
+      return "medium";
     default:
       return "unknown";
   }

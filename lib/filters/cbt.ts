@@ -58,7 +58,10 @@ export interface CbtInfo {
   epoch: number;
   /** As long as it stays the same, tracking had no gap. */
   generation: string;
-  /** Why this generation began: `attached`. */
+  /**
+   * Why this generation began: `attached`; `bypassed`, because a request that no filter can see may have changed the disk;
+   * `medium`, because the disk has got another medium.
+   */
   gap: string;
   /** Bytes that the map holds. */
   memory: number;
@@ -276,4 +279,6 @@ export class ChangeTracker extends Filter {
 
 const reasons: Record<string, string> = {
   attached: 'the filter was attached anew',
+  bypassed: 'a request that no filter can see (SG_IO, NVMe passthrough) may have changed the disk',
+  medium: 'the disk has got another medium',
 };

@@ -9,6 +9,7 @@ import './drain.test.js';
 import './replica.test.js';
 import './sparse.test.js';
 import './stacking.test.js';
+import './devices.test.js';
 import './lifecycle.test.js';
 import './cli.test.js';
 import './example.test.js';

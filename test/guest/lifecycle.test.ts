@@ -3,29 +3,16 @@
 // Devices that go away take their filters along; nothing is left behind.
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
-import { existsSync, readdirSync, readFileSync } from 'node:fs';
+import { existsSync, readFileSync } from 'node:fs';
 import { createInterface } from 'node:readline';
 import { after, before, describe, it } from 'node:test';
 
 import { BlkfilterError, open } from 'blkfilter';
 
 import { partition } from './support/devices.js';
-import { attempt, program, run, sh, until } from './support/run.js';
+import { plug, unplug } from './support/plug.js';
+import { attempt, program, run, until } from './support/run.js';
 import { liveWitnesses, loadWitness, unloadWitness } from './support/witness.js';
-
-const hosts = '/sys/bus/pseudo/drivers/scsi_debug';
-
-/** A disk that can be pulled. */
-async function plug(): Promise<string> {
-  run('modprobe', 'scsi_debug', 'dev_size_mb=64', 'delay=0');
-  return until('the disk of scsi_debug', () => {
-    const adapter = readdirSync(hosts).find((name) => name.startsWith('adapter'));
-    const found = adapter && sh(`ls ${hosts}/${adapter}/host*/target*/*/block 2>/dev/null || true`).trim();
-    return found && existsSync(`/dev/${found}`) && `/dev/${found}`;
-  });
-}
-
-const unplug = (disk: string): string => sh(`echo 1 > /sys/block/${disk.slice(5)}/device/delete`);
 
 /** Opens a device now, for an ioctl that is issued later; gives what comes of it then. */
 async function rawLater(...args: string[]): Promise<() => Promise<string>> {

@@ -6,7 +6,8 @@
  *	insmod blkfilter_actor.ko names=upper,lower altitudes=900,100 added=sdc
  *
  * CTL command 1 takes an enum act for the writes to come, as a u32. Command 2 lets
- * go what is held. Command 3 reads struct actor_count. The parameter "events" reads
+ * go what is held. Command 3 reads struct actor_count. Command 4 says of the disk what
+ * a driver says when it was pulled. The parameter "events" reads
  * what happened, a line each; "added" names a disk that is to be taken when it
  * appears.
  */
@@ -194,6 +195,9 @@ static int actor_ctl(struct blkfilter *flt, const unsigned int cmd, __u8 __user 
 		if (*plen != sizeof(count))
 			return -EINVAL;
 		return copy_to_user(buf, &count, sizeof(count)) ? -EFAULT : 0;
+	case 4:
+		blk_mark_disk_dead(a->bdev->bd_disk);
+		return 0;
 	default:
 		return -ENOTTY;
 	}

@@ -87,6 +87,11 @@ static void witness_detach(struct blkfilter *flt)
 	kfree(container_of(flt, struct witness, flt));
 }
 
+/* It knows its device by what it is shown alone. */
+static void witness_moved(struct blkfilter *flt, struct block_device *bdev)
+{
+}
+
 static int witness_ctl(struct blkfilter *flt, const unsigned int cmd,
 		       __u8 __user *buf, __u32 *plen)
 {
@@ -128,6 +133,7 @@ static int __init witness_init(void)
 		ops[i].detach = witness_detach;
 		ops[i].ctl = strncmp(names[i], "mute", 4) ? witness_ctl : NULL;
 		ops[i].filter_bio = witness_filter_bio;
+		ops[i].moved = witness_moved;
 		ret = blkfilter_register(&ops[i]);
 		if (ret) {
 			witness_unregister(i);

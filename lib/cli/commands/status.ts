@@ -7,7 +7,7 @@ import { answer, table, type OutputOptions } from '../output.js';
 async function statusOf(path: string): Promise<FilteredDevice> {
   const device = await open(path);
   try {
-    return { path, sectors: await device.sectors(), filters: await device.filters() };
+    return { path, sectors: await device.sectors(), filters: await device.filters(), bypassed: await device.bypassed() };
   } finally {
     await device.close();
   }
@@ -18,12 +18,13 @@ async function status(path: string | undefined, options: OutputOptions): Promise
   await answer(options, { devices }, () =>
     devices.length
       ? table(
-          ['DEVICE', 'SECTORS', 'SIZE', 'FILTERS'],
-          devices.map(({ path, sectors, filters }) => [
+          ['DEVICE', 'SECTORS', 'SIZE', 'FILTERS', 'BYPASSED'],
+          devices.map(({ path, sectors, filters, bypassed }) => [
             path,
             String(sectors),
             formatSize(sectors * SECTOR_SIZE),
             filters.map(({ name, altitude }) => `${name} (${altitude ?? 'altitude unknown'})`).join(', ') || 'none',
+            String(bypassed),
           ]),
         )
       : 'no device has a filter attached',

@@ -11,6 +11,7 @@ export const ACTS = { pass: 0, sleep: 1, hold: 2, fail: 3, echo: 4 } as const;
 const ACT = 1;
 const RELEASE = 2;
 const COUNT = 3;
+const KILL = 4;
 
 /** Filters that may do what a filter may do, by name with their altitudes; the first two take the disk `added`. */
 export function loadActors(filters: Record<string, number>, added = ''): void {
@@ -52,6 +53,15 @@ export class Actor {
   async count(): Promise<{ seen: number; held: number }> {
     const answer = await this.#device.ctl(this.#name, COUNT, Buffer.alloc(16));
     return { seen: Number(answer.readBigUInt64LE(0)), held: Number(answer.readBigUInt64LE(8)) };
+  }
+
+  /** Says of the disk what a driver says when it was pulled. */
+  async kill(): Promise<void> {
+    await this.#device.ctl(this.#name, KILL);
+  }
+
+  async close(): Promise<void> {
+    await this.#device.close();
   }
 
   async stop(): Promise<void> {
