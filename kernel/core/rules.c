@@ -52,29 +52,31 @@ static void partuuid_of(struct block_device *bdev, char *buf)
 
 /*
  * Of what the block layer has no idea SCSI keeps a copy, of the inquiry's page 80.
- * SCSI may be a module, or not there at all.
+ * SCSI may be a module, or not there at all, so its devices are told by their type.
  */
+static bool is_scsi_device(const struct device *dev)
+{
+	return dev && dev->type && dev->type->name &&
+	       !strcmp(dev->type->name, "scsi_device") &&
+	       dev->bus && !strcmp(dev->bus->name, "scsi");
+}
+
 static void serial_of(struct block_device *bdev, char *buf)
 {
 	struct device *parent = disk_to_dev(bdev->bd_disk)->parent;
-	typeof(scsi_is_sdev_device) *is_scsi;
 	const struct scsi_vpd *page;
 	int len;
 
-	is_scsi = symbol_get(scsi_is_sdev_device);
-	if (!is_scsi)
+	if (!is_scsi_device(parent))
 		return;
-	if (parent && is_scsi(parent)) {
-		rcu_read_lock();
-		page = rcu_dereference(to_scsi_device(parent)->vpd_pg80);
-		if (page && page->len > 4) {
-			len = min(page->len - 4, IDENTITY_MAX - 1);
-			memcpy(buf, page->data + 4, len);
-			buf[len] = '\0';
-		}
-		rcu_read_unlock();
+	rcu_read_lock();
+	page = rcu_dereference(to_scsi_device(parent)->vpd_pg80);
+	if (page && page->len > 4) {
+		len = min(page->len - 4, IDENTITY_MAX - 1);
+		memcpy(buf, page->data + 4, len);
+		buf[len] = '\0';
 	}
-	symbol_put(scsi_is_sdev_device);
+	rcu_read_unlock();
 }
 
 static void wwid_of(struct block_device *bdev, char *buf)

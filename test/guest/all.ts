@@ -10,6 +10,7 @@ import './replica.test.js';
 import './sparse.test.js';
 import './stacking.test.js';
 import './devices.test.js';
+import './rules.test.js';
 import './lifecycle.test.js';
 import './cli.test.js';
 import './example.test.js';

@@ -39,6 +39,22 @@ function statistics(device: string): Traffic {
   return { read, written: written + discarded };
 }
 
+async function seenBy(filter: Filter): Promise<Traffic> {
+  const answer = await filter.ctl(WITNESS_COUNT, Buffer.alloc(WITNESS_COUNT_BYTES));
+  const [, , read = 0n, written = 0n] = new BigUint64Array(answer.buffer, answer.byteOffset, 4);
+  return { read: Number(read), written: Number(written) };
+}
+
+/** What a witness that was there from the first request on has seen, and what the kernel has counted. */
+export async function seenSinceBirth(path: string, name: string): Promise<{ seen: Traffic; counted: Traffic }> {
+  const device = await open(path);
+  try {
+    return { seen: await seenBy(await device.filter(name)), counted: statistics(path) };
+  } finally {
+    await device.close();
+  }
+}
+
 /** A witness on a device, and the kernel's statistics of the same time. */
 export class Watch {
   readonly #device: BlockDevice;
@@ -58,11 +74,10 @@ export class Watch {
 
   /** What the witness saw, and what the kernel counted. */
   async compare(): Promise<{ seen: Traffic; counted: Traffic }> {
-    const answer = await this.#filter.ctl(WITNESS_COUNT, Buffer.alloc(WITNESS_COUNT_BYTES));
-    const [, , read = 0n, written = 0n] = new BigUint64Array(answer.buffer, answer.byteOffset, 4);
+    const seen = await seenBy(this.#filter);
     const now = statistics(this.#device.path);
     return {
-      seen: { read: Number(read), written: Number(written) },
+      seen,
       counted: { read: now.read - this.#before.read, written: now.written - this.#before.written },
     };
   }
