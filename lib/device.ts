@@ -7,7 +7,7 @@ import { ChangeTracker, type CbtOptions } from './filters/cbt.js';
 import { Filter } from './filters/filter.js';
 import { native } from './native.js';
 import { check, filterName } from './options.js';
-import { bypassedOf, coreLoaded, filtersOf, isDax, type AttachedFilter } from './sysfs.js';
+import { altitudes, bypassedOf, coreLoaded, filtersOf, isDax, type AttachedFilter } from './sysfs.js';
 import { SECTOR_SIZE } from './units.js';
 
 /** The filters that have a typed handle, by name. */
@@ -85,13 +85,11 @@ export class BlockDevice {
     const filter = this.#handle(name);
     const untyped: Filter = filter;
     const wanted = check(typeOf(name).options(), options ?? {}, name);
-    await this.#connection.call(name, (handle) => handle.attach(name)).catch(async (error: unknown) => {
-      if (!(error instanceof BlkfilterError) || error.code !== 'ENOTSUP' || !(await isDax(this.#folder))) throw error;
-      throw error.reworded({
-        reason: 'the device can be mapped into memory (DAX), and what is written there passes no filter',
-        hint: 'filter a device above it that has no DAX, or set its namespace up in sector mode (`ndctl create-namespace --mode=sector`)',
-      });
-    });
+    try {
+      await this.#connection.call(name, (handle) => handle.attach(name));
+    } catch (error) {
+      throw await this.#explainAttach(error, name);
+    }
     try {
       await untyped.configure?.(wanted);
     } catch (error) {
@@ -100,6 +98,25 @@ export class BlockDevice {
       throw error;
     }
     return filter;
+  }
+
+  /** Two errnos of ATTACH have two causes each, of which the system tells which it was. */
+  async #explainAttach(error: unknown, name: string): Promise<unknown> {
+    if (!(error instanceof BlkfilterError)) return error;
+    if (error.code === 'ENOTSUP' && (await isDax(this.#folder))) {
+      return error.reworded({
+        reason: 'the device can be mapped into memory (DAX), and what is written there passes no filter',
+        hint: 'filter a device above it that has no DAX, or give its namespace sector mode: `ndctl create-namespace --mode=sector`',
+      });
+    }
+    const altitude = (await altitudes()).get(name);
+    if (error.code === 'EBUSY' && !(await this.filters()).some((attached) => attached.altitude === altitude)) {
+      return error.reworded({
+        reason: `another module redirects submit_bio_noacct, which '${name}' needs to hold requests back`,
+        hint: '`blkfilter doctor` and `dmesg` tell which: a live patch, or another product',
+      });
+    }
+    return error;
   }
 
   /**

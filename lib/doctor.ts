@@ -90,6 +90,36 @@ async function ftraceEnabled(): Promise<Check> {
     : wrong('ftrace-enabled', `kernel.ftrace_enabled is ${value}`, 'run `sysctl kernel.ftrace_enabled=1`');
 }
 
+/** What the core redirects (kernel/core/hook.c), which only one may do with a function at a time. */
+const redirected = ['blkdev_ioctl', 'compat_blkdev_ioctl', 'bdev_disk_changed', 'del_gendisk', 'blk_mark_disk_dead', 'submit_bio_noacct'];
+
+/** ftrace lists its functions with flags, of which I means redirected, and whose callback it is. */
+async function hooks(): Promise<Check> {
+  const unreadable = (): undefined => undefined;
+  const text =
+    (await readIfThere('/sys/kernel/tracing/enabled_functions').catch(unreadable)) ??
+    (await readIfThere('/sys/kernel/debug/tracing/enabled_functions').catch(unreadable));
+  if (text === undefined) return found('hooks', 'unknown: only root can read who redirects kernel functions');
+  const taken = text
+    .split('\n')
+    .filter((line) => redirected.includes(line.split(' ')[0] ?? '') && / I\b/.test(line) && !line.includes('[blkfilter]'));
+  return taken.length
+    ? wrong(
+        'hooks',
+        `redirected by others: ${taken.map((line) => line.replace(/\s+/g, ' ')).join('; ')}`,
+        'unload the live patch or the module that does it, load blkfilter, and load that again if it bears company',
+      )
+    : found('hooks', 'nobody else redirects what the core hooks');
+}
+
+async function signatures(): Promise<Check> {
+  const enforced = (await readIfThere('/sys/module/module/parameters/sig_enforce'))?.trim();
+  if (enforced === undefined) return found('signatures', 'unknown: no such parameter');
+  return enforced === 'N'
+    ? found('signatures', 'modules need none')
+    : wrong('signatures', 'the kernel loads signed modules only', 'sign the modules with a key that the kernel trusts');
+}
+
 async function lockdown(): Promise<Check> {
   const text = await readIfThere('/sys/kernel/security/lockdown').catch(() => undefined);
   const mode = /\[(\w+)\]/.exec(text ?? '')?.[1];
@@ -145,7 +175,9 @@ export async function doctor(): Promise<{ ok: boolean; checks: Check[] }> {
     kernel(),
     await ftraceConfig(),
     await ftraceEnabled(),
+    await hooks(),
     await lockdown(),
+    await signatures(),
     ...(await buildTools(needed)),
     ...(await Promise.all(status.map(moduleCheck))),
   ];

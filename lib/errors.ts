@@ -140,8 +140,8 @@ const requests: Record<string, Record<string, Explain>> = {
     }),
     EALREADY: (at) => ({ reason: `filter '${at.filter}' is attached already`, hint: seeStatus(at) }),
     EBUSY: (at) => ({
-      reason: `another filter holds the altitude of '${at.filter}', or another module the kernel's I/O functions`,
-      hint: `${seeStatus(at)}, \`dmesg\` tells of other modules`,
+      reason: `another filter holds the altitude of '${at.filter}'`,
+      hint: seeStatus(at),
     }),
   },
   BLKFILTER_DETACH: {

@@ -40,7 +40,7 @@ export async function readIfThere(path: string): Promise<string | undefined> {
 const lines = (text: string): string[] => text.split('\n').filter((line) => line !== '');
 
 /** The registered filters by name, with their altitudes. */
-async function altitudes(): Promise<Map<string, number>> {
+export async function altitudes(): Promise<Map<string, number>> {
   const text = (await readIfThere('/sys/module/blkfilter/parameters/filters')) ?? '';
   return new Map(
     lines(text).flatMap((line) => {

@@ -12,6 +12,7 @@ import './stacking.test.js';
 import './devices.test.js';
 import './rules.test.js';
 import './lifecycle.test.js';
+import './owner.test.js';
 import './cli.test.js';
 import './example.test.js';
 import './readme.test.js';

@@ -1,0 +1,64 @@
+// SPDX-License-Identifier: MIT
+//
+// Somebody else redirects a function that the core hooks: no broken kernel, but an error that names the cause.
+import assert from 'node:assert/strict';
+import { after, afterEach, before, describe, it } from 'node:test';
+
+import { doctor, modules, open } from 'blkfilter';
+
+import { loadActors, unloadActors } from './support/actor.js';
+import { run } from './support/run.js';
+
+const own = (fn: string): string => run('modprobe', 'blkfilter_owner', `function=${fn}`);
+const hooksCheck = async () => (await doctor()).checks.find(({ name }) => name === 'hooks');
+
+describe('another owner of a function that is hooked', () => {
+  before(() => void run('rmmod', 'blkfilter_cbt', 'blkfilter'));
+  afterEach(() => void run('rmmod', 'blkfilter_owner'));
+  after(() => void run('modprobe', 'blkfilter_cbt'));
+
+  for (const fn of ['blkdev_ioctl', 'bdev_disk_changed', 'del_gendisk', 'blk_mark_disk_dead']) {
+    it(`${fn}: the core does not load, and says why`, async () => {
+      own(fn);
+      await assert.rejects(modules.load(), (error: Error & { code?: string; hint?: string }) => {
+        assert.equal(error.code, 'EMODULE');
+        assert.match(error.message, /Device or resource busy/);
+        assert.match(error.hint ?? '', /live patch/);
+        return true;
+      });
+      assert.match(run('dmesg'), new RegExp(`blkfilter: cannot hook ${fn}: either somebody else redirects it`));
+      const check = await hooksCheck();
+      assert.equal(check?.ok, false);
+      assert.match(check?.detail ?? '', new RegExp(`${fn}.*owner_callback`));
+    });
+  }
+
+  it('submit_bio_noacct: filters that never sleep do their work, one that may sleep is refused with the reason', async () => {
+    own('submit_bio_noacct');
+    run('modprobe', 'blkfilter_cbt');
+    loadActors({ actor: 150_000 });
+    const device = await open('/dev/sda');
+    const tracker = await device.attach('cbt');
+    run('dd', 'if=/dev/zero', 'of=/dev/sda', 'bs=4k', 'count=1', 'oflag=direct', 'status=none');
+    for await (const extent of tracker.changes({ since: 1 })) assert.deepEqual(extent, { sector: 0, count: 128 });
+    await assert.rejects(device.attach('actor'), (error: Error & { code?: string; hint?: string }) => {
+      assert.equal(error.code, 'EBUSY');
+      assert.match(error.message, /another module redirects submit_bio_noacct/);
+      return true;
+    });
+    assert.deepEqual(await device.filters(), [{ name: 'cbt', altitude: 200_000 }]);
+    await tracker.detach();
+    await device.close();
+    unloadActors();
+    run('rmmod', 'blkfilter_cbt', 'blkfilter');
+  });
+
+  it('that is gone again: the core loads', async () => {
+    own('blkdev_ioctl');
+    run('rmmod', 'blkfilter_owner');
+    await modules.load();
+    assert.equal((await hooksCheck())?.ok, true);
+    run('rmmod', 'blkfilter_cbt', 'blkfilter');
+    own('blkdev_ioctl');
+  });
+});
