@@ -15,4 +15,5 @@ import './lifecycle.test.js';
 import './cli.test.js';
 import './example.test.js';
 import './readme.test.js';
+import './races.test.js';
 import './churn.test.js';
