@@ -48,13 +48,14 @@ static int name_read(struct filter_name *name, void __user *argp)
  * while it holds what freezing waits for. The hook is in place, and the filter in
  * the table, before anything is drained; draining needs no lock: the open file
  * keeps the disk's queue. Where it fails the promise cannot be kept, and nothing
- * stays attached.
+ * stays attached, but for what somebody else has put there meanwhile.
  */
 static int filter_attach(struct block_device *bdev, struct blkfilter_operations *ops)
 {
 	bool freeze = !(ops->flags & BLKFILTER_NO_FREEZE);
 	struct gendisk *disk = bdev->bd_disk;
 	int ret;
+	u64 id;
 
 	if (freeze) {
 		ret = bdev_freeze(bdev);
@@ -63,13 +64,13 @@ static int filter_attach(struct block_device *bdev, struct blkfilter_operations 
 	}
 
 	mutex_lock(&disk->open_mutex);
-	ret = lifecycle_live(bdev) ? stack_attach(bdev, ops) : -ENODEV;
+	ret = lifecycle_live(bdev) ? stack_attach(bdev, ops, &id) : -ENODEV;
 	mutex_unlock(&disk->open_mutex);
 
 	if (!ret) {
 		ret = blkfilter_drain(bdev);
 		if (ret)
-			stack_detach(bdev, ops->name);
+			stack_detach(bdev, ops->name, id);
 	}
 	if (freeze)
 		bdev_thaw(bdev);
@@ -122,7 +123,7 @@ static int ioctl_detach(struct block_device *bdev, void __user *argp)
 
 	if (!live(bdev))
 		return -ENODEV;
-	ret = stack_detach(bdev, name.string);
+	ret = stack_detach(bdev, name.string, 0);
 	if (!ret)
 		lifecycle_notify(bdev, "detach", name.string);
 	return ret;
