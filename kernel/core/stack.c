@@ -114,6 +114,7 @@ static int stack_conflict(struct block_device *bdev,
  *
  * The caller keeps the filter's module loaded for the time of the call, and the
  * device from going: by its disk's open_mutex, or because it is just being added.
+ * So nothing else is attached to the same disk meanwhile.
  */
 int stack_attach(struct block_device *bdev, struct blkfilter_operations *ops, u64 *id)
 {
@@ -137,13 +138,14 @@ int stack_attach(struct block_device *bdev, struct blkfilter_operations *ops, u6
 
 	mutex_lock(&stack_lock);
 	ret = stack_conflict(bdev, ops);
+	mutex_unlock(&stack_lock);
 	if (ret)
-		goto unlock;
+		goto unhook;
 
 	att->flt = ops->attach(bdev);
 	if (IS_ERR_OR_NULL(att->flt)) {
 		ret = att->flt ? PTR_ERR(att->flt) : -ENOMEM;
-		goto unlock;
+		goto unhook;
 	}
 	att->flt->ops = ops;
 	att->flt->attachment = att;
@@ -152,19 +154,20 @@ int stack_attach(struct block_device *bdev, struct blkfilter_operations *ops, u6
 	get_device(&bdev->bd_device);
 	att->disk = bdev->bd_disk;
 	att->bdev = bdev;
+	refcount_set(&att->users, 1);
+
+	mutex_lock(&stack_lock);
 	att->place = (struct place) {
 		.disk = !bdev_is_partition(bdev),
 		.altitude = ops_altitude(ops),
 		.id = ++last_id,
 	};
-	refcount_set(&att->users, 1);
 	*id = att->place.id;
 	stack_insert(att);
 	mutex_unlock(&stack_lock);
 	return 0;
 
-unlock:
-	mutex_unlock(&stack_lock);
+unhook:
 	hook_put(may_sleep(ops));
 free:
 	kfree(att);
