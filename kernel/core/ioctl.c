@@ -7,6 +7,7 @@
 #include <linux/capability.h>
 #include <linux/compat.h>
 #include <linux/fs.h>
+#include <linux/sched/mm.h>
 #include <linux/string.h>
 #include <linux/uaccess.h>
 
@@ -55,6 +56,7 @@ static int filter_attach(struct block_device *bdev, struct blkfilter_operations 
 	bool freeze = !(ops->flags & BLKFILTER_NO_FREEZE);
 	struct gendisk *disk = bdev->bd_disk;
 	int ret;
+	unsigned int noio;
 	u64 id;
 
 	if (freeze) {
@@ -62,6 +64,8 @@ static int filter_attach(struct block_device *bdev, struct blkfilter_operations 
 		if (ret)
 			return ret;
 	}
+	/* Reclaim must not wait for a file system that this task holds back. */
+	noio = memalloc_noio_save();
 
 	mutex_lock(&disk->open_mutex);
 	ret = lifecycle_live(bdev) ? stack_attach(bdev, ops, &id) : -ENODEV;
@@ -72,6 +76,7 @@ static int filter_attach(struct block_device *bdev, struct blkfilter_operations 
 		if (ret)
 			stack_detach(bdev, ops->name, id);
 	}
+	memalloc_noio_restore(noio);
 	if (freeze)
 		bdev_thaw(bdev);
 	return ret;
