@@ -103,20 +103,11 @@ static int ioctl_attach(struct block_device *bdev, void __user *argp)
 }
 
 /*
- * Is the device there? Asked before DETACH and CTL, for the errno; neither depends on
- * the answer staying true, and neither holds open_mutex while it waits for a filter.
+ * DETACH and CTL ask whether the device is there for the errno only: neither depends
+ * on the answer staying true. They must not wait for open_mutex: whoever has that may
+ * be rereading a partition table and wait for a bio which a filter holds until a CTL
+ * lets it go.
  */
-static bool live(struct block_device *bdev)
-{
-	struct gendisk *disk = bdev->bd_disk;
-	bool ret;
-
-	mutex_lock(&disk->open_mutex);
-	ret = lifecycle_live(bdev);
-	mutex_unlock(&disk->open_mutex);
-	return ret;
-}
-
 static int ioctl_detach(struct block_device *bdev, void __user *argp)
 {
 	struct filter_name name;
@@ -126,7 +117,7 @@ static int ioctl_detach(struct block_device *bdev, void __user *argp)
 	if (ret)
 		return ret;
 
-	if (!live(bdev))
+	if (!lifecycle_live(bdev))
 		return -ENODEV;
 	ret = stack_detach(bdev, name.string, 0);
 	if (!ret)
@@ -147,7 +138,7 @@ static int ioctl_ctl(struct block_device *bdev, void __user *argp)
 		return -EFAULT;
 	name_from(&name, ctl.name);
 
-	if (!live(bdev))
+	if (!lifecycle_live(bdev))
 		return -ENODEV;
 	att = stack_get(bdev, name.string);
 	if (!att)

@@ -147,13 +147,13 @@ void lifecycle_mark_dead(struct gendisk *disk)
 /*
  * lifecycle_live() - is this device neither gone nor going?
  *
- * Under the disk's open_mutex, which removal takes first.
+ * For a device that is open. The answer stays true under the disk's open_mutex, which
+ * removal takes first.
  */
 bool lifecycle_live(struct block_device *bdev)
 {
 	struct gendisk *disk = bdev->bd_disk;
 
-	lockdep_assert_held(&disk->open_mutex);
 	return disk_live(disk) && !test_bit(GD_DEAD, &disk->state) &&
 	       xa_load(&disk->part_tbl, bdev_partno(bdev)) == bdev;
 }
