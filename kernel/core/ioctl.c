@@ -7,6 +7,7 @@
 #include <linux/capability.h>
 #include <linux/compat.h>
 #include <linux/fs.h>
+#include <linux/sched/mm.h>
 #include <linux/string.h>
 #include <linux/uaccess.h>
 
@@ -48,29 +49,34 @@ static int name_read(struct filter_name *name, void __user *argp)
  * while it holds what freezing waits for. The hook is in place, and the filter in
  * the table, before anything is drained; draining needs no lock: the open file
  * keeps the disk's queue. Where it fails the promise cannot be kept, and nothing
- * stays attached.
+ * stays attached, but for what somebody else has put there meanwhile.
  */
 static int filter_attach(struct block_device *bdev, struct blkfilter_operations *ops)
 {
 	bool freeze = !(ops->flags & BLKFILTER_NO_FREEZE);
 	struct gendisk *disk = bdev->bd_disk;
 	int ret;
+	unsigned int noio;
+	u64 id;
 
 	if (freeze) {
 		ret = bdev_freeze(bdev);
 		if (ret)
 			return ret;
 	}
+	/* Reclaim must not wait for a file system that this task holds back. */
+	noio = memalloc_noio_save();
 
 	mutex_lock(&disk->open_mutex);
-	ret = lifecycle_live(bdev) ? stack_attach(bdev, ops) : -ENODEV;
+	ret = lifecycle_live(bdev) ? stack_attach(bdev, ops, &id) : -ENODEV;
 	mutex_unlock(&disk->open_mutex);
 
 	if (!ret) {
 		ret = blkfilter_drain(bdev);
 		if (ret)
-			stack_detach(bdev, ops->name);
+			stack_detach(bdev, ops->name, id);
 	}
+	memalloc_noio_restore(noio);
 	if (freeze)
 		bdev_thaw(bdev);
 	return ret;
@@ -97,20 +103,11 @@ static int ioctl_attach(struct block_device *bdev, void __user *argp)
 }
 
 /*
- * Is the device there? Asked before DETACH and CTL, for the errno; neither depends on
- * the answer staying true, and neither holds open_mutex while it waits for a filter.
+ * DETACH and CTL ask whether the device is there for the errno only: neither depends
+ * on the answer staying true. They must not wait for open_mutex: whoever has that may
+ * be rereading a partition table and wait for a bio which a filter holds until a CTL
+ * lets it go.
  */
-static bool live(struct block_device *bdev)
-{
-	struct gendisk *disk = bdev->bd_disk;
-	bool ret;
-
-	mutex_lock(&disk->open_mutex);
-	ret = lifecycle_live(bdev);
-	mutex_unlock(&disk->open_mutex);
-	return ret;
-}
-
 static int ioctl_detach(struct block_device *bdev, void __user *argp)
 {
 	struct filter_name name;
@@ -120,9 +117,9 @@ static int ioctl_detach(struct block_device *bdev, void __user *argp)
 	if (ret)
 		return ret;
 
-	if (!live(bdev))
+	if (!lifecycle_live(bdev))
 		return -ENODEV;
-	ret = stack_detach(bdev, name.string);
+	ret = stack_detach(bdev, name.string, 0);
 	if (!ret)
 		lifecycle_notify(bdev, "detach", name.string);
 	return ret;
@@ -141,7 +138,7 @@ static int ioctl_ctl(struct block_device *bdev, void __user *argp)
 		return -EFAULT;
 	name_from(&name, ctl.name);
 
-	if (!live(bdev))
+	if (!lifecycle_live(bdev))
 		return -ENODEV;
 	att = stack_get(bdev, name.string);
 	if (!att)

@@ -147,30 +147,40 @@ void lifecycle_mark_dead(struct gendisk *disk)
 /*
  * lifecycle_live() - is this device neither gone nor going?
  *
- * Under the disk's open_mutex, which removal takes first.
+ * For a device that is open. The answer stays true under the disk's open_mutex, which
+ * removal takes first.
  */
 bool lifecycle_live(struct block_device *bdev)
 {
 	struct gendisk *disk = bdev->bd_disk;
 
-	lockdep_assert_held(&disk->open_mutex);
 	return disk_live(disk) && !test_bit(GD_DEAD, &disk->state) &&
 	       xa_load(&disk->part_tbl, bdev_partno(bdev)) == bdev;
 }
 
-/* lifecycle_notify() - a change uevent that names the filter */
+/*
+ * lifecycle_notify() - a change uevent that names the filter
+ *
+ * It tells the device's path in sysfs, which nothing keeps there but open_mutex: the
+ * folders above one that goes may be freed at any time.
+ */
 void lifecycle_notify(struct block_device *bdev, const char *action,
 		      const char *name)
 {
+	struct gendisk *disk = bdev->bd_disk;
 	char *env[3] = { NULL };
 
 	env[0] = kasprintf(GFP_KERNEL, "BLKFILTER_ACTION=%s", action);
 	env[1] = kasprintf(GFP_KERNEL, "BLKFILTER=%s", name);
-	if (env[0] && env[1])
-		kobject_uevent_env(&bdev->bd_device.kobj, KOBJ_CHANGE, env);
-	else
+	if (env[0] && env[1]) {
+		mutex_lock(&disk->open_mutex);
+		if (lifecycle_live(bdev))
+			kobject_uevent_env(&bdev->bd_device.kobj, KOBJ_CHANGE, env);
+		mutex_unlock(&disk->open_mutex);
+	} else {
 		pr_warn("no memory for the uevent: %s of %s on %pg\n", action, name,
 			bdev);
+	}
 	kfree(env[0]);
 	kfree(env[1]);
 }

@@ -114,6 +114,7 @@ void registry_offer(struct block_device *bdev)
 {
 	struct blkfilter_operations *ops;
 	int ret;
+	u64 id;
 
 	mutex_lock(&registry_lock);
 	list_for_each_entry(ops, &registry, link) {
@@ -122,7 +123,7 @@ void registry_offer(struct block_device *bdev)
 			continue;
 		if ((ops->device_added && ops->device_added(bdev)) ||
 		    rules_want(bdev, ops)) {
-			ret = stack_attach(bdev, ops);
+			ret = stack_attach(bdev, ops, &id);
 			/* A rescan has brought it along. */
 			if (ret && ret != -EALREADY)
 				pr_err("%pg: %s could not be attached (%d)\n", bdev,

@@ -110,14 +110,16 @@ static int stack_conflict(struct block_device *bdev,
 
 /*
  * stack_attach() - put a filter on a device
+ * @id: takes what tells this attachment from later ones of the same filter
  *
  * The caller keeps the filter's module loaded for the time of the call, and the
  * device from going: by its disk's open_mutex, or because it is just being added.
+ * So nothing else is attached to the same disk meanwhile.
  */
-int stack_attach(struct block_device *bdev, struct blkfilter_operations *ops)
+int stack_attach(struct block_device *bdev, struct blkfilter_operations *ops, u64 *id)
 {
 	struct blkfilter_attachment *att;
-	static u64 id;
+	static u64 last_id;
 	int ret;
 
 	if (blk_queue_dax(bdev->bd_disk->queue)) {
@@ -136,13 +138,14 @@ int stack_attach(struct block_device *bdev, struct blkfilter_operations *ops)
 
 	mutex_lock(&stack_lock);
 	ret = stack_conflict(bdev, ops);
+	mutex_unlock(&stack_lock);
 	if (ret)
-		goto unlock;
+		goto unhook;
 
 	att->flt = ops->attach(bdev);
 	if (IS_ERR_OR_NULL(att->flt)) {
 		ret = att->flt ? PTR_ERR(att->flt) : -ENOMEM;
-		goto unlock;
+		goto unhook;
 	}
 	att->flt->ops = ops;
 	att->flt->attachment = att;
@@ -151,18 +154,20 @@ int stack_attach(struct block_device *bdev, struct blkfilter_operations *ops)
 	get_device(&bdev->bd_device);
 	att->disk = bdev->bd_disk;
 	att->bdev = bdev;
+	refcount_set(&att->users, 1);
+
+	mutex_lock(&stack_lock);
 	att->place = (struct place) {
 		.disk = !bdev_is_partition(bdev),
 		.altitude = ops_altitude(ops),
-		.id = ++id,
+		.id = ++last_id,
 	};
-	refcount_set(&att->users, 1);
+	*id = att->place.id;
 	stack_insert(att);
 	mutex_unlock(&stack_lock);
 	return 0;
 
-unlock:
-	mutex_unlock(&stack_lock);
+unhook:
 	hook_put(may_sleep(ops));
 free:
 	kfree(att);
@@ -194,10 +199,11 @@ static void attachment_drop(struct blkfilter_attachment *att, struct completion 
 
 /*
  * stack_detach() - take the filter @name off a device
+ * @id: only if it is this attachment of it; 0 for any
  *
  * On return no bio, and no CTL, is in the filter any more.
  */
-int stack_detach(struct block_device *bdev, const char *name)
+int stack_detach(struct block_device *bdev, const char *name, u64 id)
 {
 	DECLARE_COMPLETION_ONSTACK(freed);
 	struct blkfilter_attachment *att;
@@ -205,6 +211,8 @@ int stack_detach(struct block_device *bdev, const char *name)
 
 	mutex_lock(&stack_lock);
 	att = stack_find(bdev, name);
+	if (att && id && att->place.id != id)
+		att = NULL;
 	if (att)
 		hash_del_rcu(&att->node);
 	else

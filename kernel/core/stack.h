@@ -74,8 +74,8 @@ extern DECLARE_HASHTABLE(stacks, 10);
 					   (unsigned long)(gendisk))		\
 		if ((att)->disk != (gendisk)) {} else
 
-int stack_attach(struct block_device *bdev, struct blkfilter_operations *ops);
-int stack_detach(struct block_device *bdev, const char *name);
+int stack_attach(struct block_device *bdev, struct blkfilter_operations *ops, u64 *id);
+int stack_detach(struct block_device *bdev, const char *name, u64 id);
 void stack_remove(struct block_device *bdev);
 
 struct blkfilter_attachment *stack_get(struct block_device *bdev, const char *name);

@@ -16,4 +16,5 @@ import './owner.test.js';
 import './cli.test.js';
 import './example.test.js';
 import './readme.test.js';
+import './races.test.js';
 import './churn.test.js';

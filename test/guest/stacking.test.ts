@@ -132,6 +132,21 @@ describe('a filter that holds writes, with cbt above it', () => {
   before(() => loadActors({ actor: 150_000 }));
   after(() => unloadActors());
 
+  it('commands reach it while a rescan waits for what it holds', async () => {
+    const actor = await Actor.attach(disk, 'actor');
+    await actor.act('hold');
+    // Rereading the partition table writes back what is dirty, and keeps others from opening and closing the disk.
+    const rescan = spawn('sh', ['-c', `exec 3<>${disk}; echo dirty >&3; blockdev --rereadpt ${disk}`], { stdio: 'inherit' });
+    const status = new Promise((resolve) => rescan.on('close', resolve));
+    await until('the bio to be held', async () => (await actor.count()).held === 1);
+    await sleep(300);
+    assert.equal((await actor.count()).held, 1);
+    await actor.release();
+    await actor.act('pass');
+    assert.equal(await status, 0);
+    await actor.stop();
+  });
+
   it('a write held over a checkpoint is reported as changed after it', async () => {
     const device = await open(disk);
     const tracker = await device.attach('cbt');

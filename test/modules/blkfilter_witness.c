@@ -5,11 +5,12 @@
  *	insmod blkfilter_witness.ko names=upper,lower altitudes=900,100
  *
  * CTL command 1 reads struct witness_count of the device; a filter whose name
- * begins with "mute" takes no commands. With sleeps=1 they are filters that may
- * sleep, which see bios in another way. The parameter "live" tells how many
+ * begins with "mute" takes no commands. With sleeps=USEC they are filters that may
+ * sleep, which see bios in another way, and do sleep for so long over each. The parameter "live" tells how many
  * attachments there are, so that a test can see none is left behind.
  */
 #include <linux/atomic.h>
+#include <linux/delay.h>
 #include <linux/module.h>
 #include <linux/slab.h>
 #include <linux/uaccess.h>
@@ -38,8 +39,8 @@ module_param_array(names, charp, &nr_names, 0444);
 static unsigned int altitudes[WITNESS_MAX];
 module_param_array(altitudes, uint, NULL, 0444);
 
-static bool sleeps;
-module_param(sleeps, bool, 0444);
+static unsigned int sleeps;
+module_param(sleeps, uint, 0444);
 
 static int live;
 module_param(live, int, 0444);
@@ -50,7 +51,7 @@ static bool witness_filter_bio(struct blkfilter *flt, struct bio *bio,
 	struct witness *w = container_of(flt, struct witness, flt);
 
 	if (sleeps)
-		might_sleep();
+		usleep_range(sleeps, sleeps);
 	if (blkfilter_changes_data(bio_op(bio))) {
 		atomic64_inc(&w->writes);
 		atomic64_add(range.count, &w->written_sectors);

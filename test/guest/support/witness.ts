@@ -6,13 +6,14 @@ import { open, type BlockDevice, type Filter } from 'blkfilter';
 
 import { run } from './run.js';
 
-/** Filters that only count (test/modules/blkfilter_witness.c), by name with their altitudes. */
-export function loadWitness(filters: Record<string, number>): void {
+/** Filters that only count (test/modules/blkfilter_witness.c), by name with their altitudes; perhaps asleep for so many µs. */
+export function loadWitness(filters: Record<string, number>, { sleeps = 0 } = {}): void {
   run(
     'modprobe',
     'blkfilter_witness',
     `names=${Object.keys(filters).join(',')}`,
     `altitudes=${Object.values(filters).join(',')}`,
+    `sleeps=${sleeps}`,
   );
 }
 
@@ -33,7 +34,7 @@ export interface Traffic {
 }
 
 /** What the kernel's own statistics say of a device. */
-function statistics(device: string): Traffic {
+export function statistics(device: string): Traffic {
   const fields = readFileSync(`/sys/class/block/${basename(device)}/stat`, 'utf8').trim().split(/ +/).map(Number);
   const [, , read = 0, , , , written = 0, , , , , , , discarded = 0] = fields;
   return { read, written: written + discarded };

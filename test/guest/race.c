@@ -1,0 +1,589 @@
+// SPDX-License-Identifier: MIT
+/*
+ * Many processes that attach, detach and command filters, while others pull
+ * devices, partitions and modules from under them:
+ *
+ *	race ROUNDS ROLE...
+ *
+ * Each ROLE is one argument and one process. Those below that count rounds each do
+ * ROUNDS of them, at the same time; a "~" before a role makes it go on until the
+ * others are through. So do those that count none. Prints "WHAT RESULT COUNT" for
+ * each result that a kind of call had: 0, or the name of an errno.
+ *
+ *	pair DEV FILTER		round: attach, detach
+ *	visit DEV FILTER	round: attach, detach, with pauses
+ *	duel DEV FILTER		round: three processes attach, then detach, at once.
+ *				Results of "attach-wins" and "detach-wins" are how
+ *				many of them it succeeded for
+ *	delete H:C:T:L FILTER	round: attach to a SCSI disk, every other time; delete
+ *				the disk; look for it again
+ *	power NAME FILTER	round: the same with a null_blk device of configfs
+ *	reread DISK		round: reread the partition table
+ *	part DISK N MIB		round: add partition N of 8 MiB at MIB, delete it
+ *	module NAME...		round: remove these modules, load them again
+ *	poke GLOB FILTER...	open a device at random, a few calls at random, close
+ *	ctl DEV			cbt's commands at random
+ *	io GLOB			write to a device at random
+ */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <fcntl.h>
+#include <glob.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <signal.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <sys/utsname.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <linux/blk-filter.h>
+#include <linux/blkfilter/cbt.h>
+#include <linux/blkpg.h>
+#include <linux/fs.h>
+
+#define ROLES_MAX	64
+#define WORDS_MAX	8
+#define ERRNO_MAX	134
+#define DUELLISTS	3
+
+enum call {
+	ATTACH, DETACH, INFO, CHECKPOINT, CHANGES, BITMAP, OPEN, WRITE, REMOVE,
+	RESTORE, REREAD, ADD, DELETE, UNLOAD, LOAD, ATTACH_WINS, DETACH_WINS, CALLS
+};
+
+static const char *const call_names[CALLS] = {
+	"attach", "detach", "info", "checkpoint", "changes", "bitmap", "open", "write",
+	"remove", "restore", "reread", "add", "delete", "unload", "load",
+	"attach-wins", "detach-wins",
+};
+
+static struct shared {
+	atomic_ulong results[CALLS][ERRNO_MAX];
+	atomic_int stop;
+} *shared;
+
+static unsigned long rounds;
+static unsigned int seed;
+
+struct role {
+	char *words[WORDS_MAX];
+	int count;
+	int endless;
+};
+
+static void die(const char *what)
+{
+	fprintf(stderr, "race: %s: %s\n", what, strerror(errno));
+	exit(1);
+}
+
+/* Enter a call's result; gives 0 or the errno. */
+static int entered(enum call call, long ret)
+{
+	int err = ret < 0 ? errno : 0;
+
+	shared->results[call][err]++;
+	return err;
+}
+
+static unsigned int chance(unsigned int of)
+{
+	return rand_r(&seed) % of;
+}
+
+static void pause_up_to(unsigned int usec)
+{
+	usleep(chance(usec));
+}
+
+static int stopped(void)
+{
+	return shared->stop;
+}
+
+/* ---- The ioctls ----------------------------------------------------------- */
+
+static int named(int fd, enum call call, const char *filter)
+{
+	struct blkfilter_name name = { 0 };
+
+	memcpy(name.name, filter, strnlen(filter, sizeof(name.name)));
+	return entered(call, ioctl(fd, call == ATTACH ? BLKFILTER_ATTACH : BLKFILTER_DETACH,
+				   &name));
+}
+
+static int command(int fd, enum call call)
+{
+	static struct blkfilter_cbt_extent extents[64];
+	static uint8_t bits[64 * 1024];
+	static const struct {
+		uint32_t cmd;
+		uint32_t size;
+	} commands[] = {
+		[INFO] = { BLKFILTER_CBT_INFO, sizeof(struct blkfilter_cbt_info) },
+		[CHECKPOINT] = { BLKFILTER_CBT_CHECKPOINT,
+				 sizeof(struct blkfilter_cbt_checkpoint) },
+		[CHANGES] = { BLKFILTER_CBT_CHANGES, sizeof(struct blkfilter_cbt_changes) },
+		[BITMAP] = { BLKFILTER_CBT_BITMAP, sizeof(struct blkfilter_cbt_bitmap) },
+	};
+	union {
+		struct blkfilter_cbt_info info;
+		struct blkfilter_cbt_checkpoint checkpoint;
+		struct blkfilter_cbt_changes changes;
+		struct blkfilter_cbt_bitmap bitmap;
+	} arg;
+	struct blkfilter_ctl ctl = {
+		.name = BLKFILTER_CBT_NAME,
+		.cmd = commands[call].cmd,
+		.optlen = commands[call].size,
+		.opt = (uintptr_t)&arg,
+	};
+
+	memset(&arg, 0, sizeof(arg));
+	if (call == CHANGES) {
+		arg.changes.since = 1;
+		arg.changes.extents = (uintptr_t)extents;
+		arg.changes.capacity = 64;
+	} else if (call == BITMAP) {
+		arg.bitmap.since = 1;
+		arg.bitmap.count = 128;
+		arg.bitmap.bits = (uintptr_t)bits;
+		arg.bitmap.length = sizeof(bits);
+	}
+	return entered(call, ioctl(fd, BLKFILTER_CTL, &ctl));
+}
+
+static int must_open(const char *path)
+{
+	int fd = open(path, O_RDONLY | O_CLOEXEC);
+
+	if (fd < 0)
+		die(path);
+	return fd;
+}
+
+/* A device that matches, perhaps gone again by now; or -1. */
+static int open_any(const char *pattern, int flags)
+{
+	glob_t found;
+	int fd = -1;
+
+	if (!glob(pattern, 0, NULL, &found)) {
+		fd = open(found.gl_pathv[chance(found.gl_pathc)], flags | O_CLOEXEC);
+		entered(OPEN, fd);
+	}
+	globfree(&found);
+	return fd;
+}
+
+/* ---- Roles that attach, detach and command --------------------------------- */
+
+static void pair(struct role *role)
+{
+	int fd = must_open(role->words[1]);
+	unsigned long i;
+
+	for (i = 0; (role->endless || i < rounds) && !stopped(); i++) {
+		named(fd, ATTACH, role->words[2]);
+		named(fd, DETACH, role->words[2]);
+	}
+}
+
+static void visit(struct role *role)
+{
+	int fd = must_open(role->words[1]);
+	unsigned long i;
+
+	for (i = 0; (role->endless || i < rounds) && !stopped(); i++) {
+		if (!named(fd, ATTACH, role->words[2])) {
+			pause_up_to(10000);
+			named(fd, DETACH, role->words[2]);
+		}
+		pause_up_to(800000);
+	}
+}
+
+struct duel {
+	pthread_barrier_t barrier;
+	atomic_int attached, detached;
+};
+
+static void duellist(struct role *role, struct duel *duel, int first)
+{
+	int fd = must_open(role->words[1]);
+	unsigned long i;
+
+	for (i = 0; i < rounds; i++) {
+		pthread_barrier_wait(&duel->barrier);
+		pause_up_to(300);
+		duel->attached += !named(fd, ATTACH, role->words[2]);
+		pthread_barrier_wait(&duel->barrier);
+		pause_up_to(300);
+		duel->detached += !named(fd, DETACH, role->words[2]);
+		pthread_barrier_wait(&duel->barrier);
+		if (first) {
+			shared->results[ATTACH_WINS][duel->attached]++;
+			shared->results[DETACH_WINS][duel->detached]++;
+			duel->attached = duel->detached = 0;
+		}
+	}
+}
+
+static void duel(struct role *role)
+{
+	struct duel *duel = mmap(NULL, sizeof(*duel), PROT_READ | PROT_WRITE,
+				 MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	pthread_barrierattr_t attr;
+	int i, status;
+
+	if (duel == MAP_FAILED)
+		die("mmap");
+	pthread_barrierattr_init(&attr);
+	pthread_barrierattr_setpshared(&attr, PTHREAD_PROCESS_SHARED);
+	pthread_barrier_init(&duel->barrier, &attr, DUELLISTS);
+	for (i = 0; i < DUELLISTS; i++) {
+		if (fork())
+			continue;
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		seed += i;
+		duellist(role, duel, !i);
+		exit(0);
+	}
+	while (wait(&status) > 0) {
+		if (status)
+			exit(1);
+	}
+}
+
+static void poke(struct role *role)
+{
+	int fd, calls;
+
+	while (!stopped()) {
+		fd = open_any(role->words[1], O_RDONLY);
+		for (calls = chance(4); fd >= 0 && calls >= 0; calls--) {
+			const char *filter = role->words[2 + chance(role->count - 2)];
+
+			switch (chance(4)) {
+			case 0:
+				named(fd, DETACH, filter);
+				break;
+			case 1:
+				command(fd, INFO + chance(4));
+				break;
+			default:
+				named(fd, ATTACH, filter);
+			}
+		}
+		if (fd >= 0)
+			close(fd);
+		pause_up_to(5000);
+	}
+}
+
+static void ctl(struct role *role)
+{
+	int fd = must_open(role->words[1]);
+
+	/* A checkpoint takes long: the others shall not wait for it all the time. */
+	while (!stopped()) {
+		if (command(fd, chance(20) ? (int[]){ INFO, CHANGES, BITMAP }[chance(3)] :
+					     CHECKPOINT))
+			pause_up_to(1000);
+	}
+}
+
+static void io(struct role *role)
+{
+	void *data;
+	int fd, i;
+
+	if (posix_memalign(&data, 4096, 4096))
+		die("memory");
+	memset(data, 0x5a, 4096);
+	while (!stopped()) {
+		fd = open_any(role->words[1], O_RDWR | O_DIRECT);
+		for (i = 0; fd >= 0 && i < 50; i++)
+			entered(WRITE, pwrite(fd, data, 4096, 4096 * chance(1024)));
+		if (fd >= 0)
+			close(fd);
+		pause_up_to(5000);
+	}
+}
+
+/* ---- Roles that remove ------------------------------------------------------ */
+
+static long write_file(const char *path, const char *text)
+{
+	int fd = open(path, O_WRONLY | O_CLOEXEC), err;
+	long ret;
+
+	if (fd < 0)
+		return -1;
+	ret = write(fd, text, strlen(text));
+	err = errno;
+	close(fd);
+	errno = err;
+	return ret;
+}
+
+/* The device shall have a filter when it goes, every other time for certain. */
+static void burden(const char *path, const char *filter, unsigned long round)
+{
+	int fd;
+
+	pause_up_to(30000);
+	if (round & 1)
+		return;
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (!entered(OPEN, fd)) {
+		named(fd, ATTACH, filter);
+		close(fd);
+	}
+}
+
+/* The node of the disk at a SCSI address, once it is there. */
+static void scsi_disk(const char *address, char *path, size_t size)
+{
+	char pattern[256];
+	glob_t found;
+	int tries, ok = 0;
+
+	snprintf(pattern, sizeof(pattern), "/sys/bus/scsi/devices/%s/block/*", address);
+	for (tries = 0; tries < 6000 && !ok; tries++) {
+		if (!glob(pattern, 0, NULL, &found)) {
+			snprintf(path, size, "/dev/%s", strrchr(found.gl_pathv[0], '/') + 1);
+			ok = !access(path, F_OK);
+		}
+		globfree(&found);
+		if (!ok)
+			usleep(5000);
+	}
+	errno = ETIME;
+	if (!ok)
+		die(address);
+}
+
+static void delete_scsi(struct role *role)
+{
+	unsigned int host, channel, target, lun;
+	char path[64], file[128], place[64];
+	unsigned long i;
+
+	if (sscanf(role->words[1], "%u:%u:%u:%u", &host, &channel, &target, &lun) != 4)
+		die(role->words[1]);
+	snprintf(place, sizeof(place), "%u %u %u", channel, target, lun);
+	for (i = 0; i < rounds; i++) {
+		scsi_disk(role->words[1], path, sizeof(path));
+		burden(path, role->words[2], i);
+		snprintf(file, sizeof(file), "/sys/bus/scsi/devices/%s/delete", role->words[1]);
+		entered(REMOVE, write_file(file, "1"));
+		snprintf(file, sizeof(file), "/sys/class/scsi_host/host%u/scan", host);
+		entered(RESTORE, write_file(file, place));
+	}
+	scsi_disk(role->words[1], path, sizeof(path));
+}
+
+static void power(struct role *role)
+{
+	char file[128], path[64];
+	unsigned long i;
+
+	snprintf(path, sizeof(path), "/dev/%s", role->words[1]);
+	snprintf(file, sizeof(file), "/sys/kernel/config/nullb/%s/power", role->words[1]);
+	for (i = 0; i < rounds; i++) {
+		burden(path, role->words[2], i);
+		entered(REMOVE, write_file(file, "0"));
+		entered(RESTORE, write_file(file, "1"));
+	}
+}
+
+static void reread(struct role *role)
+{
+	int fd = must_open(role->words[1]);
+	unsigned long i;
+
+	for (i = 0; (role->endless || i < rounds) && !stopped(); i++) {
+		while (entered(REREAD, ioctl(fd, BLKRRPART)) && !stopped())
+			pause_up_to(2000);
+		pause_up_to(10000);
+	}
+}
+
+static long partition(int fd, int op, struct role *role)
+{
+	struct blkpg_partition part = {
+		.pno = atoi(role->words[2]),
+		.start = atoll(role->words[3]) << 20,
+		.length = 8 << 20,
+	};
+	struct blkpg_ioctl_arg arg = { .op = op, .datalen = sizeof(part), .data = &part };
+
+	return ioctl(fd, BLKPG, &arg);
+}
+
+static void part(struct role *role)
+{
+	int fd = must_open(role->words[1]);
+	unsigned long i;
+
+	for (i = 0; (role->endless || i < rounds) && !stopped(); i++) {
+		while (entered(ADD, partition(fd, BLKPG_ADD_PARTITION, role)) && !stopped())
+			pause_up_to(2000);
+		pause_up_to(10000);
+		/* Somebody who rereads the table may do it first. */
+		while (entered(DELETE, partition(fd, BLKPG_DEL_PARTITION, role)) &&
+		       errno != ENXIO && !stopped())
+			pause_up_to(2000);
+	}
+}
+
+static long load(const char *name)
+{
+	struct utsname system;
+	char path[256];
+	long ret;
+	int fd;
+
+	uname(&system);
+	snprintf(path, sizeof(path), "/lib/modules/%s/updates/%s.ko", system.release, name);
+	fd = must_open(path);
+	ret = syscall(SYS_finit_module, fd, "", 0);
+	close(fd);
+	return ret;
+}
+
+static void module(struct role *role)
+{
+	unsigned long i;
+	int word;
+
+	for (i = 0; i < rounds; i++) {
+		for (word = 1; word < role->count; word++) {
+			while (entered(UNLOAD, syscall(SYS_delete_module, role->words[word],
+						       O_NONBLOCK)))
+				pause_up_to(5000);
+		}
+		for (word = role->count - 1; word > 0; word--)
+			entered(LOAD, load(role->words[word]));
+		pause_up_to(chance(2) ? 10000 : 500000);
+	}
+}
+
+/* ---- All together ------------------------------------------------------------ */
+
+static const struct {
+	const char *name;
+	void (*play)(struct role *role);
+	int words;
+	int endless;
+} roles[] = {
+	{ "pair", pair, 3, 0 },
+	{ "visit", visit, 3, 0 },
+	{ "duel", duel, 3, 0 },
+	{ "delete", delete_scsi, 3, 0 },
+	{ "power", power, 3, 0 },
+	{ "reread", reread, 2, 0 },
+	{ "part", part, 4, 0 },
+	{ "module", module, 2, 0 },
+	{ "poke", poke, 3, 1 },
+	{ "ctl", ctl, 2, 1 },
+	{ "io", io, 2, 1 },
+};
+
+/* Starts a role. True if the end depends on it. */
+static int start(char *text, pid_t *pid)
+{
+	struct role role = { .endless = *text == '~' };
+	char *word;
+	size_t i;
+
+	for (word = strtok(text + role.endless, " "); word && role.count < WORDS_MAX;
+	     word = strtok(NULL, " "))
+		role.words[role.count++] = word;
+	for (i = 0; i < sizeof(roles) / sizeof(*roles); i++) {
+		if (!role.count || strcmp(role.words[0], roles[i].name))
+			continue;
+		if (role.count < roles[i].words)
+			break;
+		role.endless |= roles[i].endless;
+		*pid = fork();
+		if (*pid < 0)
+			die("fork");
+		if (!*pid) {
+			prctl(PR_SET_PDEATHSIG, SIGKILL);
+			seed = getpid();
+			roles[i].play(&role);
+			exit(0);
+		}
+		return !role.endless;
+	}
+	errno = EINVAL;
+	die(text);
+	return 0;
+}
+
+/* Waits for @count of the processes @pids; any failure is one of all. */
+static void finish(const pid_t *pids, int count)
+{
+	int status;
+
+	while (count--) {
+		if (waitpid(pids[count], &status, 0) < 0 || status) {
+			fprintf(stderr, "race: role ended with status %x\n", status);
+			exit(1);
+		}
+	}
+}
+
+static void report(void)
+{
+	int call, err;
+
+	for (call = 0; call < CALLS; call++) {
+		for (err = 0; err < ERRNO_MAX; err++) {
+			unsigned long count = shared->results[call][err];
+
+			if (!count)
+				continue;
+			if (!err || call == ATTACH_WINS || call == DETACH_WINS)
+				printf("%s %d %lu\n", call_names[call], err, count);
+			else
+				printf("%s %s %lu\n", call_names[call],
+				       strerrorname_np(err), count);
+		}
+	}
+}
+
+int main(int argc, char **argv)
+{
+	pid_t paced[ROLES_MAX], others[ROLES_MAX], pid;
+	int nr_paced = 0, nr_others = 0, i;
+
+	if (argc < 3 || argc > ROLES_MAX)
+		return 2;
+	rounds = strtoul(argv[1], NULL, 0);
+	shared = mmap(NULL, sizeof(*shared), PROT_READ | PROT_WRITE,
+		      MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	if (shared == MAP_FAILED)
+		die("mmap");
+	for (i = 2; i < argc; i++) {
+		if (start(argv[i], &pid))
+			paced[nr_paced++] = pid;
+		else
+			others[nr_others++] = pid;
+	}
+	finish(paced, nr_paced);
+	shared->stop = 1;
+	finish(others, nr_others);
+	report();
+	return 0;
+}
