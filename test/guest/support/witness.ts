@@ -5,6 +5,7 @@ import { basename } from 'node:path';
 import { open, type BlockDevice, type Filter } from 'blkfilter';
 
 import { run } from './run.js';
+import { zonesTouched } from './zones.js';
 
 /** Filters that only count (test/modules/blkfilter_witness.c), by name with their altitudes. */
 export function loadWitness(filters: Record<string, number>): void {
@@ -24,25 +25,30 @@ export const liveWitnesses = (): number =>
 
 /** The command that reads a witness's counts. */
 export const WITNESS_COUNT = 1;
-export const WITNESS_COUNT_BYTES = 32;
+export const WITNESS_COUNT_BYTES = 40;
 
-/** Sectors that were read from and written to (discarded, zeroed) a device. */
+/**
+ * Sectors that were read from and written to (discarded, zeroed, appended) a device, and those of the zones that were reset,
+ * finished or appended to.
+ */
 export interface Traffic {
   read: number;
   written: number;
+  zones: number;
 }
 
-/** What the kernel's own statistics say of a device. */
+/** What the kernel's own statistics, and its trace, say of a device. */
 function statistics(device: string): Traffic {
   const fields = readFileSync(`/sys/class/block/${basename(device)}/stat`, 'utf8').trim().split(/ +/).map(Number);
   const [, , read = 0, , , , written = 0, , , , , , , discarded = 0] = fields;
-  return { read, written: written + discarded };
+  return { read, written: written + discarded, zones: zonesTouched(device) };
 }
 
 async function seenBy(filter: Filter): Promise<Traffic> {
   const answer = await filter.ctl(WITNESS_COUNT, Buffer.alloc(WITNESS_COUNT_BYTES));
-  const [, , read = 0n, written = 0n] = new BigUint64Array(answer.buffer, answer.byteOffset, 4);
-  return { read: Number(read), written: Number(written) };
+  const counts = new BigUint64Array(answer.buffer, answer.byteOffset, WITNESS_COUNT_BYTES / 8);
+  const [, , read = 0, written = 0, zones = 0] = [...counts].map(Number);
+  return { read, written, zones };
 }
 
 /** What a witness that was there from the first request on has seen, and what the kernel has counted. */
@@ -78,7 +84,11 @@ export class Watch {
     const now = statistics(this.#device.path);
     return {
       seen,
-      counted: { read: now.read - this.#before.read, written: now.written - this.#before.written },
+      counted: {
+        read: now.read - this.#before.read,
+        written: now.written - this.#before.written,
+        zones: now.zones - this.#before.zones,
+      },
     };
   }
 
