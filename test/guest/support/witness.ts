@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 import { readFileSync } from 'node:fs';
 import { basename } from 'node:path';
+import { isDeepStrictEqual } from 'node:util';
 
 import { open, type BlockDevice, type Filter } from 'blkfilter';
 
@@ -37,12 +38,16 @@ export interface Traffic {
   zones: number;
 }
 
+const fields = (device: string): number[] =>
+  readFileSync(`/sys/class/block/${basename(device)}/stat`, 'utf8').trim().split(/ +/).map(Number);
+
 /** What the kernel's own statistics, and its trace, say of a device. */
 function statistics(device: string): Traffic {
-  const fields = readFileSync(`/sys/class/block/${basename(device)}/stat`, 'utf8').trim().split(/ +/).map(Number);
-  const [, , read = 0, , , , written = 0, , , , , , , discarded = 0] = fields;
+  const [, , read = 0, , , , written = 0, , , , , , , discarded = 0] = fields(device);
   return { read, written: written + discarded, zones: zonesTouched(device) };
 }
+
+const inFlight = (device: string): boolean => fields(device)[8] !== 0;
 
 async function seenBy(filter: Filter): Promise<Traffic> {
   const answer = await filter.ctl(WITNESS_COUNT, Buffer.alloc(WITNESS_COUNT_BYTES));
@@ -61,34 +66,41 @@ export async function seenSinceBirth(path: string, name: string): Promise<{ seen
   }
 }
 
+const difference = (now: Traffic, before: Traffic): Traffic => ({
+  read: now.read - before.read,
+  written: now.written - before.written,
+  zones: now.zones - before.zones,
+});
+
 /** A witness on a device, and the kernel's statistics of the same time. */
 export class Watch {
   readonly #device: BlockDevice;
   readonly #filter: Filter;
-  readonly #before: Traffic;
+  readonly #before: { seen: Traffic; counted: Traffic };
 
-  private constructor(device: BlockDevice, filter: Filter) {
+  private constructor(device: BlockDevice, filter: Filter, before: { seen: Traffic; counted: Traffic }) {
     this.#device = device;
     this.#filter = filter;
-    this.#before = statistics(device.path);
+    this.#before = before;
   }
 
   static async start(path: string, filter: string): Promise<Watch> {
     const device = await open(path);
-    return new Watch(device, await device.attach(filter));
+    const witness = await device.attach(filter);
+    // From a moment without I/O on, for the two figures are not read at once, and a file system below may still be busy.
+    for (;;) {
+      const counted = statistics(path);
+      const seen = await seenBy(witness);
+      if (!inFlight(path) && isDeepStrictEqual(statistics(path), counted)) return new Watch(device, witness, { seen, counted });
+    }
   }
 
   /** What the witness saw, and what the kernel counted. */
   async compare(): Promise<{ seen: Traffic; counted: Traffic }> {
     const seen = await seenBy(this.#filter);
-    const now = statistics(this.#device.path);
     return {
-      seen,
-      counted: {
-        read: now.read - this.#before.read,
-        written: now.written - this.#before.written,
-        zones: now.zones - this.#before.zones,
-      },
+      seen: difference(seen, this.#before.seen),
+      counted: difference(statistics(this.#device.path), this.#before.counted),
     };
   }
 
