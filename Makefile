@@ -5,6 +5,9 @@
 
 KERNEL ?= 6.1
 
+# Of the guest's tests that run in loops, with `make matrix`.
+ROUNDS ?= 200
+
 # The disks that the guest's tests use.
 DISKS := --disk 1G --disk 1G --disk 16T
 
@@ -12,10 +15,10 @@ MAKEFLAGS += --no-builtin-rules --no-print-directory
 .SILENT:
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-debug smoke modules vm lint prepare setup clean distclean
+.PHONY: help demo test test-debug matrix smoke modules vm lint prepare setup clean distclean
 
 help: ## this list
-	echo 'make TARGET [KERNEL=6.1|6.12|7.2]'
+	echo 'make TARGET [KERNEL=6.1|6.12|7.2] [ROUNDS=N]'
 	sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1\t\2/p' Makefile | expand -t 14
 
 demo: prepare ## track changes of a live disk in a virtual machine, and show them
@@ -35,9 +38,14 @@ test-debug: prepare ## the tests that need a kernel, on one with KASAN, lockdep 
 		'test/vm/selftest 6.1-debug' \
 		'test/vm/run --kernel 6.1-debug $(DISKS) --timeout 3600 -- env BLKFILTER_ROUNDS=20 test/guest/run'
 
+matrix: prepare ## the guest's tests on all kernels, two at a time, loops with ROUNDS; makes docs/paths.md
+	npm run --silent build:test
+	test/matrix 'test/vm/run --kernel {} $(DISKS) --timeout 3600 -- env BLKFILTER_ROUNDS=$(ROUNDS) test/guest/run' \
+		6.1 6.12 7.2
+
 smoke: prepare ## the short tests in a virtual machine with KERNEL
 	npm run --silent build:test
-	test/summary 'test/vm/run --kernel $(KERNEL) $(DISKS) --timeout 1200 -- test/guest/smoke'
+	test/summary 'test/vm/run --kernel $(KERNEL) $(DISKS) --timeout 1800 -- test/guest/smoke'
 
 modules: setup ## build the kernel modules for KERNEL
 	test/vm/kernel $(KERNEL)
