@@ -21,6 +21,8 @@ import { haveZones, removeZonedDisk, zonedDisk } from './support/zones.js';
 const MIB = 2048;
 const MD = 'MDADM_NO_UDEV=1 mdadm';
 
+/** What sees bios inside the hook, and what they are redirected to. */
+const WITNESSES = [{ sleeps: 0 }, { sleeps: 1 }];
 const LEVELS = ['upper', 'middle', 'lower'];
 
 /** The devices that are watched: upper ones, those below them, and those below these. */
@@ -256,26 +258,21 @@ async function settled(watch: Watch, truth?: Traffic): Promise<Awaited<ReturnTyp
 }
 
 /** A device's witness against the truth; throws what is wrong. */
-async function judge(device: string, watch: Watch, zoned: boolean, truth?: Traffic): Promise<void> {
+async function judge(what: string, watch: Watch, zoned: boolean, truth?: Traffic): Promise<void> {
   const { seen, counted } = await settled(watch, truth);
-  assert.deepEqual(seen, counted, `on ${device}`);
-  assert.ok(seen.written > 0, `nothing was written to ${device}`);
-  if (zoned) assert.ok(seen.zones > 0, `no operation on a zone reached ${device}`);
+  assert.deepEqual(seen, counted, what);
+  assert.ok(seen.written > 0, `nothing was written: ${what}`);
+  if (zoned) assert.ok(seen.zones > 0, `no operation on a zone: ${what}`);
 }
 
 describe('the path table', () => {
   const table: string[][] = [['path', ...LEVELS]];
 
-  before(() => {
-    loadWitness({ witness: 1000 });
-    sh('modprobe -a raid0 raid1 raid456 dm-crypt dm-snapshot dm-thin-pool loop');
-  });
+  before(() => void sh('modprobe -a raid0 raid1 raid456 dm-crypt dm-snapshot dm-thin-pool loop'));
   after(() => {
     const widths = [0, 1, 2, 3].map((column) => Math.max(...table.map((cells) => cells[column]?.length ?? 0)));
     const lines = table.map((cells) => cells.map((cell, column) => cell.padEnd(widths[column] ?? 0)).join(' | '));
     process.stdout.write(`=== paths on ${release()}\n${lines.join('\n')}\n=== end of paths\n`);
-    assert.equal(liveWitnesses(), 0);
-    unloadWitness();
     disks.forEach(unpartition);
   });
 
@@ -290,14 +287,24 @@ describe('the path table', () => {
       }
       const levels = build();
       const top = levels[0]?.[0] ?? '';
-      const watches = new Map<string, Watch>();
+      const wrong = new Map<string, unknown>();
       try {
-        for (const device of new Set(levels.flat())) watches.set(device, await Watch.start(device, 'witness'));
-        const truth = (use(top) as Truth | undefined) ?? {};
-        sh('sync');
-        const wrong = new Map<string, unknown>();
-        for (const [device, watch] of watches) {
-          await judge(device, watch, !!have && device === top, truth[device]).catch((error: unknown) => wrong.set(device, error));
+        for (const kind of WITNESSES) {
+          loadWitness({ witness: 1000 }, kind);
+          const watches = new Map<string, Watch>();
+          try {
+            for (const device of new Set(levels.flat())) watches.set(device, await Watch.start(device, 'witness'));
+            const truth = (use(top) as Truth | undefined) ?? {};
+            sh('sync');
+            for (const [device, watch] of watches) {
+              const what = `on ${device}, sleeps: ${kind.sleeps}`;
+              await judge(what, watch, !!have && device === top, truth[device]).catch((error: unknown) => wrong.set(device, error));
+            }
+          } finally {
+            for (const watch of watches.values()) await watch.stop();
+            assert.equal(liveWitnesses(), 0);
+            unloadWitness();
+          }
         }
         LEVELS.forEach((_, level) => {
           const devices = levels[level] ?? [];
@@ -305,7 +312,6 @@ describe('the path table', () => {
         });
         for (const error of wrong.values()) throw error;
       } finally {
-        for (const watch of watches.values()) await watch.stop();
         tear?.();
       }
     });

@@ -8,13 +8,14 @@ import { open, type BlockDevice, type Filter } from 'blkfilter';
 import { run } from './run.js';
 import { zonesTouched } from './zones.js';
 
-/** Filters that only count (test/modules/blkfilter_witness.c), by name with their altitudes. */
-export function loadWitness(filters: Record<string, number>): void {
+/** Filters that only count (test/modules/blkfilter_witness.c), by name with their altitudes; perhaps ones that may sleep. */
+export function loadWitness(filters: Record<string, number>, { sleeps = 0 } = {}): void {
   run(
     'modprobe',
     'blkfilter_witness',
     `names=${Object.keys(filters).join(',')}`,
     `altitudes=${Object.values(filters).join(',')}`,
+    `sleeps=${sleeps}`,
   );
 }
 

@@ -22,7 +22,7 @@ export function zonedDisk(): string {
 }
 
 export function removeZonedDisk(): void {
-  sh(`echo 0 > ${EVENT}/enable; echo 0 > ${EVENT}/filter; rmdir ${CONFIG}`);
+  sh(`echo 0 > ${EVENT}/enable; echo 0 > ${EVENT}/filter; rmdir ${CONFIG}; rmmod null_blk`);
 }
 
 /** How many sectors lie in the zones that were reset, finished or appended to, counted once for each operation. */
