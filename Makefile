@@ -5,6 +5,9 @@
 
 KERNEL ?= 6.1
 
+# Of the guest's tests that run in loops.
+ROUNDS ?= 200
+
 # The disks that the guest's tests use.
 DISKS := --disk 1G --disk 1G --disk 16T
 
@@ -12,22 +15,27 @@ MAKEFLAGS += --no-builtin-rules --no-print-directory
 .SILENT:
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-debug smoke modules vm lint prepare setup clean distclean
+.PHONY: help demo test test-debug matrix smoke modules vm lint prepare setup clean distclean
 
 help: ## this list
-	echo 'make TARGET [KERNEL=6.1|6.12|7.2]'
+	echo 'make TARGET [KERNEL=6.1|6.12|7.2] [ROUNDS=N]'
 	sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1\t\2/p' Makefile | expand -t 14
 
 demo: prepare ## track changes of a live disk in a virtual machine, and show them
 	npm run --silent build:examples
 	test/vm/run -- node examples/dist/track-live-disk.js
 
-test: prepare ## all tests: on this machine, and in a virtual machine with KERNEL
+GUEST_TESTS = test/vm/run --kernel {} $(DISKS) --timeout 3600 -- env BLKFILTER_ROUNDS=$(ROUNDS) test/guest/run
+
+test: prepare ## all tests: on this machine, and in a virtual machine with KERNEL (of several: two at a time)
 	npm run --silent build:test
 	test/summary \
 		'npm run --silent test:unit' \
 		'test/vm/selftest' \
-		'test/vm/run --kernel $(KERNEL) $(DISKS) --timeout 3600 -- test/guest/run'
+		"test/matrix '$(GUEST_TESTS)' $(KERNEL)"
+
+matrix: ## all tests on all kernels; makes docs/paths.md
+	$(MAKE) test KERNEL='6.1 6.12 7.2'
 
 test-debug: prepare ## the tests that need a kernel, on one with KASAN, lockdep and more (building it, once, takes up to an hour)
 	npm run --silent build:test
@@ -37,7 +45,7 @@ test-debug: prepare ## the tests that need a kernel, on one with KASAN, lockdep 
 
 smoke: prepare ## the short tests in a virtual machine with KERNEL
 	npm run --silent build:test
-	test/summary 'test/vm/run --kernel $(KERNEL) $(DISKS) --timeout 1200 -- test/guest/smoke'
+	test/summary 'test/vm/run --kernel $(KERNEL) $(DISKS) --timeout 1800 -- test/guest/smoke'
 
 modules: setup ## build the kernel modules for KERNEL
 	test/vm/kernel $(KERNEL)

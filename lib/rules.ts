@@ -9,6 +9,8 @@ import { coreLoaded } from './sysfs.js';
 
 const file = '/sys/module/blkfilter/parameters/rules';
 
+const keys = ['name', 'partuuid', 'serial', 'wwid'] as const;
+
 const pattern = z.string().regex(/^[^\s\0]+$/, "not a pattern: no blanks; '?' stands for one");
 
 const schema = z
@@ -19,7 +21,7 @@ const schema = z
     serial: pattern.optional(),
     wwid: pattern.optional(),
   })
-  .refine(({ filter: _, ...keys }) => Object.values(keys).some((value) => value !== undefined), {
+  .refine((rule) => keys.some((key) => rule[key] !== undefined), {
     error: 'give at least one of name, partuuid, serial and wwid',
   });
 
@@ -39,8 +41,6 @@ export interface AttachRule {
   /** The disk's world-wide name, `naa.…` or `eui.…`, which its partitions share. */
   wwid?: string | undefined;
 }
-
-const keys = ['name', 'partuuid', 'serial', 'wwid'] as const;
 
 const lineOf = (rule: AttachRule): string =>
   [rule.filter, ...keys.flatMap((key) => (rule[key] === undefined ? [] : [`${key}=${rule[key]}`]))].join(' ');

@@ -257,7 +257,8 @@ describe('what no filter can see', () => {
   it('a passthrough request begins a new generation, with all changed, and is counted', async () => {
     partition('/dev/sdb', 2048, 10);
     const [whole, part] = [await open('/dev/sdb'), await open('/dev/sdb1')];
-    const trackers = [await whole.attach('cbt'), await part.attach('cbt')];
+    const tracker = await whole.attach('cbt');
+    const trackers = [tracker, await part.attach('cbt')];
     const before = await Promise.all(trackers.map((tracker) => tracker.checkpoint()));
     assert.equal(await whole.bypassed(), 0);
     run(program('sg-write'), '/dev/sdb', '4096');
@@ -272,9 +273,9 @@ describe('what no filter can see', () => {
     const status = JSON.parse(run('blkfilter', 'status', '--json')) as { devices: { path: string; bypassed: number }[] };
     assert.deepEqual(status.devices.map(({ path, bypassed }) => [path, bypassed]), [['/dev/sdb', 1], ['/dev/sdb1', 1]]);
     // From here on all is as usual.
-    const { epoch } = await trackers[0]!.checkpoint();
+    const { epoch } = await tracker.checkpoint();
     writeBlock('/dev/sdb', 40);
-    assert.deepEqual(await since(trackers[0]!, epoch), [{ sector: 40 * BLOCK, count: BLOCK }]);
+    assert.deepEqual(await since(tracker, epoch), [{ sector: 40 * BLOCK, count: BLOCK }]);
     await part.close();
     await whole.detach('cbt');
     await whole.close();

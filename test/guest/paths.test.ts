@@ -1,184 +1,317 @@
 // SPDX-License-Identifier: MIT
 //
 // The path table: each way that I/O can take to a device, with a witness on every device along it. The kernel's own
-// statistics are the truth: a witness must have seen as many sectors as its device has read and written, so that none was
-// missed and none seen twice.
+// statistics are the truth, or, where they do not know, the program that did the I/O: a witness must have seen as many
+// sectors as its device has read and written, so that none was missed and none seen twice.
+//
+// It ends with the table, which test/matrix collects.
 import assert from 'node:assert/strict';
+import { release } from 'node:os';
 import { after, before, describe, it } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { isDeepStrictEqual } from 'node:util';
 
-import { dmCreate, dmRemove, partition, unpartition } from './support/devices.js';
+import type { Extent } from 'blkfilter';
+
+import { attribute, dmCreate, dmRemove, partition, scatter, unpartition } from './support/devices.js';
 import { program, run, sh } from './support/run.js';
-import { liveWitnesses, loadWitness, unloadWitness, Watch } from './support/witness.js';
+import { liveWitnesses, loadWitness, unloadWitness, Watch, type Traffic } from './support/witness.js';
+import { haveZones, removeZonedDisk, zonedDisk } from './support/zones.js';
 
 const MIB = 2048;
 const MD = 'MDADM_NO_UDEV=1 mdadm';
 
-interface Row {
-  title: string;
-  /** Builds the stack; gives the device that is used, and those below it that are watched too. */
-  build?: () => { top: string; below: string[] };
-  /** Uses the top. */
-  use: (top: string) => void;
+/** What sees bios inside the hook, and what they are redirected to. */
+const WITNESSES = [{ sleeps: 0 }, { sleeps: 1 }];
+const LEVELS = ['upper', 'middle', 'lower'];
+
+/** The devices that are watched: upper ones, those below them, and those below these. */
+type Levels = string[][];
+
+/** What devices must have seen, where their own statistics do not tell. */
+type Truth = Record<string, Traffic>;
+
+interface Stack {
+  build: () => Levels;
   tear?: () => void;
 }
 
-const disk = () => ({ top: '/dev/sda', below: [] });
+interface Row extends Stack {
+  title: string;
+  /** Not every kernel has what it takes. */
+  have?: () => boolean;
+  /** Does the I/O, to the first of the upper devices or wherever it likes. */
+  use: ((top: string) => void) | ((top: string) => Truth);
+}
+
+/* ---- Uses ---------------------------------------------------------------- */
+
 const fio = (engine: string, direct: 0 | 1, ...more: string[]) => (top: string) =>
   void run(
     'fio', '--name=path', `--filename=${top}`, `--ioengine=${engine}`, `--direct=${direct}`, '--rw=randrw', '--bsrange=4k-128k',
     '--size=32M', '--io_size=4M', '--iodepth=8', '--end_fsync=1', '--invalidate=1', ...more,
   );
+const shell = (line: (top: string) => string) => (top: string) => void sh(line(top));
+
+const uses: Record<string, (top: string) => void> = {
+  'direct, AIO': fio('libaio', 1),
+  'direct, io_uring': fio('io_uring', 1),
+  buffered: fio('psync', 0),
+  'buffered, io_uring': fio('io_uring', 0),
+  mmap: fio('mmap', 0),
+  discard: shell((top) => `blkdiscard -o 8M -l 24M ${top}`),
+  'write zeroes': shell((top) => `blkdiscard -z -o 8M -l 24M ${top}; fallocate -z -o 15M -l 2M ${top}`),
+  'fallocate punch': shell((top) => `fallocate -p -o 15M -l 2M ${top}`),
+};
 const anyhow = (top: string) => {
   fio('libaio', 1)(top);
   fio('psync', 0)(top);
   run('blkdiscard', '-z', '-o', '1048576', '-l', '1048576', top);
 };
-const fileSystem = (make: string) => (top: string) => {
-  sh(`modprobe -q ${make} || true; mkfs.${make} ${make === 'ext4' ? '-qF' : '-qf'} ${top}; mkdir -p /run/mnt; mount ${top} /run/mnt
+const fileSystem = (make: string) =>
+  shell((top) => `modprobe -q ${make} || true; mkfs.${make} ${make === 'ext4' ? '-qF' : '-qf'} ${top}; mkdir -p /run/mnt; mount ${top} /run/mnt
     head -c 8M /dev/urandom > /run/mnt/file; sync; cp /run/mnt/file /run/mnt/copy; rm /run/mnt/file; fstrim /run/mnt || true
     echo 3 > /proc/sys/vm/drop_caches; cat /run/mnt/copy > /dev/null; umount /run/mnt; wipefs -qa ${top}`);
-};
+const swap = shell((top) => `mkswap ${top}; swapon ${top}; ${program('pageout')} 32; swapoff ${top}; wipefs -qa ${top}`);
+
+/** Of a disk, to partitions whose statistics do not count it. Each sector is written or read as often as it is named here. */
+function across(disk: string, partitions: string[]): Truth {
+  const written: Extent[] = (['direct', 'discard', 'zeroout'] as const).flatMap((how) =>
+    scatter(disk, { how, threads: 2, count: 40, max: 1024 * 1024, seed: 3 }),
+  );
+  // Over the border between the first two, with and without the page cache.
+  sh(`dd if=/dev/zero of=${disk} bs=1M seek=196 count=10 conv=notrunc,fsync status=none
+    dd if=/dev/zero of=${disk} bs=1M seek=200 count=2 oflag=direct conv=notrunc status=none
+    dd if=${disk} of=/dev/null bs=1M skip=195 count=10 iflag=direct status=none`);
+  written.push({ sector: 196 * MIB, count: 10 * MIB }, { sector: 200 * MIB, count: 2 * MIB });
+  const read = [{ sector: 195 * MIB, count: 10 * MIB }];
+  return Object.fromEntries(
+    partitions.map((name) => {
+      const start = attribute(name, 'start');
+      const end = start + attribute(name, 'size');
+      const share = (extents: Extent[]) =>
+        extents.reduce((sum, { sector, count }) => sum + Math.max(0, Math.min(sector + count, end) - Math.max(sector, start)), 0);
+      return [name, { read: share(read), written: share(written), zones: 0 }];
+    }),
+  );
+}
+
+// Zone 0 is left out: see zonesTouched().
+const zones = shell((top) => `
+  fio --name=zones --filename=${top} --zonemode=zbd --direct=1 --ioengine=psync --rw=randwrite --bsrange=4k-64k --offset=8M --size=64M --io_size=12M
+  blkzone reset -o ${16 * MIB} -l ${24 * MIB} ${top}
+  blkzone finish -o ${80 * MIB} -l ${8 * MIB} ${top}
+  blkzone reset ${top}`);
+/** btrfs appends the data of files to zones, and resets zones that hold none any more. */
+const append = (top: string) =>
+  void sh(`mount ${top} /run/mnt; head -c 20M /dev/urandom > /run/mnt/file; sync
+    cp /run/mnt/file /run/mnt/copy; sync; rm /run/mnt/file; sync; cmp -n 1000000 /run/mnt/copy /run/mnt/copy; umount /run/mnt`);
+const makeBtrfs = (top: string) => sh(`modprobe -q btrfs || true; mkfs.btrfs -q -f -K -O zoned ${top}; mkdir -p /run/mnt`);
+
+/* ---- Stacks -------------------------------------------------------------- */
 
 const disks = ['/dev/sda', '/dev/sdb', '/dev/sdc'];
-const partitions = () => disks.forEach((name) => partition(name, 2048, 200, 200));
-const noPartitions = () => disks.forEach(unpartition);
+let parted = false;
+/** Two of 200 MiB on each disk, for the first row that wants them and all after it: cutting them takes long. */
+const partitions = () => {
+  if (!parted) disks.forEach((name) => partition(name, 2048, 200, 200));
+  parted = true;
+};
 
-const raid = (level: number, ...members: string[]) => ({
+const disk: Stack = { build: () => [['/dev/sda']] };
+const onePartition: Stack = { build: () => (partitions(), [['/dev/sda1'], [], ['/dev/sda']]) };
+/** All 400 MiB of two partitions, with borders at 16 MiB and 216 MiB. */
+const linear: Stack = {
   build: () => {
-    if (members.some((member) => /[0-9]$/.test(member))) partitions();
-    sh(`yes | ${MD} --create /dev/md0 --level=${level} --raid-devices=${members.length} --run --assume-clean \\
-      ${level ? `--bitmap=none --size=${100 * 1024}` : ''} ${members.join(' ')} 2>&1`);
-    return { top: '/dev/md0', below: [...new Set([...members, ...members.map((member) => member.slice(0, 8))])] };
+    partitions();
+    const top = dmCreate(
+      'path',
+      `0 ${16 * MIB} linear /dev/sda2 0`,
+      `${16 * MIB} ${200 * MIB} linear /dev/sdb1 0`,
+      `${216 * MIB} ${184 * MIB} linear /dev/sda2 ${16 * MIB}`,
+    );
+    return [[top], ['/dev/sda2', '/dev/sdb1'], ['/dev/sda', '/dev/sdb']];
   },
-  tear: () => {
-    sh(`${MD} --stop /dev/md0 2>&1; wipefs -qa ${members.join(' ')}`);
-    if (members.some((member) => /[0-9]$/.test(member))) noPartitions();
+  tear: () => void dmRemove('path'),
+};
+
+const raid = (level: number, ...members: string[]): Stack => {
+  const overPartitions = members.some((member) => /[0-9]$/.test(member));
+  return {
+    build: () => {
+      if (overPartitions) partitions();
+      sh(`yes | ${MD} --create /dev/md0 --level=${level} --raid-devices=${members.length} --run --assume-clean \\
+        ${level ? `--bitmap=none --size=${100 * 1024}` : ''} ${members.join(' ')} 2>&1`);
+      return [['/dev/md0'], overPartitions ? members : [], members.map((member) => member.slice(0, 8))];
+    },
+    tear: () => void sh(`${MD} --stop /dev/md0 2>&1; wipefs -qa ${members.join(' ')}`),
+  };
+};
+
+/** The table line of a device-mapper device that is all of another. */
+const whole = (device: string, target: string, more: string) => `0 ${attribute(device, 'size')} ${target} ${device} ${more}`;
+const encrypted = (device: string) => `0 ${attribute(device, 'size')} crypt aes-xts-plain64 ${'5a'.repeat(32)} 0 ${device} 0`;
+
+const loop = (scan: boolean): Stack => ({
+  build: () => {
+    partitions();
+    sh('mkfs.ext4 -qF -E lazy_itable_init=0 /dev/sdb1; mkdir -p /run/below; mount /dev/sdb1 /run/below; truncate -s 128M /run/below/file');
+    if (scan) sh(`printf 'label: gpt\\nstart=2048 size=${100 * MIB}\\n' | sfdisk -q /run/below/file`);
+    const top = sh(`losetup ${scan ? '-P' : ''} -f --show /run/below/file`).trim();
+    return scan ? [[`${top}p1`], [top, '/dev/sdb1'], ['/dev/sdb']] : [[top], ['/dev/sdb1'], ['/dev/sdb']];
   },
+  tear: () => void sh('losetup -D; umount /run/below'),
 });
 
+const overZones = (table: (disk: string) => string, prepare?: (top: string) => void) => ({
+  have: haveZones,
+  build: () => {
+    const lower = zonedDisk();
+    const top = dmCreate('path', table(lower));
+    prepare?.(top);
+    return [[top], [], [lower]];
+  },
+  tear: () => (dmRemove('path'), removeZonedDisk()),
+});
+const linearZones = (lower: string) => whole(lower, 'linear', '0');
+
+/* ---- The table ----------------------------------------------------------- */
+
+const each = (name: string, stack: Stack): Row[] =>
+  Object.entries(uses).map(([how, use]) => ({ title: `${name}: ${how}`, ...stack, use }));
+
 const rows: Row[] = [
-  { title: 'a disk, direct, libaio', build: disk, use: fio('libaio', 1) },
-  { title: 'a disk, direct, io_uring', build: disk, use: fio('io_uring', 1) },
-  { title: 'a disk, buffered', build: disk, use: fio('psync', 0) },
-  { title: 'a disk, buffered, io_uring', build: disk, use: fio('io_uring', 0) },
-  { title: 'a disk, mmap', build: disk, use: fio('mmap', 0) },
+  ...each('a disk', disk),
+  { title: 'swap on a disk', ...disk, use: swap },
+  { title: 'md raid0 over disks', ...raid(0, '/dev/sda', '/dev/sdb'), use: anyhow },
+  { title: 'md raid1 over disks', ...raid(1, '/dev/sda', '/dev/sdb'), use: anyhow },
+  { title: 'md raid5 over disks', ...raid(5, '/dev/sda', '/dev/sdb', '/dev/sdc'), use: anyhow },
+  // From here on the disks have partitions.
+  ...each('a partition', onePartition),
+  ...each('dm-linear over partitions', linear),
   {
-    title: 'a disk, discard, write zeroes, punch',
-    build: disk,
-    use: (top) => sh(`blkdiscard -o 0 -l 64M ${top}; blkdiscard -z -o 64M -l 32M ${top}
-      fallocate -p -o 100M -l 1M ${top}; fallocate -z -o 102M -l 1M ${top}`),
+    title: 'a disk, across filters of its partitions',
+    build: () => (partitions(), [['/dev/sda1', '/dev/sda2'], [], ['/dev/sda']]),
+    use: () => across('/dev/sda', ['/dev/sda1', '/dev/sda2']),
   },
   {
-    title: 'a partition and its disk',
-    build: () => (partitions(), { top: '/dev/sda1', below: ['/dev/sda'] }),
-    use: anyhow,
-    tear: noPartitions,
+    title: 'two partitions, within a filter of their disk',
+    build: () => (partitions(), [[], [], ['/dev/sda']]),
+    use: () => (anyhow('/dev/sda1'), anyhow('/dev/sda2')),
   },
   {
-    title: 'dm-linear over two partitions',
-    build: () => {
-      partitions();
-      const top = dmCreate('path', `0 ${16 * MIB} linear /dev/sda2 0`, `${16 * MIB} ${16 * MIB} linear /dev/sdb1 0`);
-      return { top, below: ['/dev/sda2', '/dev/sdb1', '/dev/sda', '/dev/sdb'] };
-    },
-    use: anyhow,
-    tear: () => (dmRemove('path'), noPartitions()),
-  },
-  {
-    title: 'dm-crypt over a disk',
-    build: () => ({
-      top: dmCreate('path', `0 ${500 * MIB} crypt aes-xts-plain64 ${'5a'.repeat(32)} 0 /dev/sda 0`),
-      below: ['/dev/sda'],
-    }),
+    title: 'dm-crypt over a partition',
+    build: () => (partitions(), [[dmCreate('path', encrypted('/dev/sda1'))], ['/dev/sda1'], ['/dev/sda']]),
     use: anyhow,
     tear: () => void dmRemove('path'),
   },
   {
-    title: 'dm-thin',
-    build: () => {
-      sh('dd if=/dev/zero of=/dev/sdb bs=4096 count=1 conv=fsync status=none');
-      const pool = dmCreate('pool', `0 ${500 * MIB} thin-pool /dev/sdb /dev/sda 128 0`);
-      run('dmsetup', 'message', 'pool', '0', 'create_thin 0');
-      return { top: dmCreate('path', `0 ${200 * MIB} thin ${pool} 0`), below: ['/dev/sda', '/dev/sdb'] };
-    },
-    use: anyhow,
-    tear: () => (dmRemove('path'), dmRemove('pool'), sh('wipefs -qa /dev/sdb')),
-  },
-  {
-    title: 'dm-snapshot: the origin',
+    title: 'dm-thin over partitions',
     build: () => {
       partitions();
       sh('dd if=/dev/zero of=/dev/sdb1 bs=4096 count=1 conv=fsync status=none');
-      dmCreate('snap', `0 ${100 * MIB} snapshot /dev/sda1 /dev/sdb1 P 16`);
-      return { top: dmCreate('path', `0 ${100 * MIB} snapshot-origin /dev/sda1`), below: ['/dev/sda1', '/dev/sda', '/dev/sdb1', '/dev/sdb'] };
+      const pool = dmCreate('pool', `0 ${200 * MIB} thin-pool /dev/sdb1 /dev/sda1 128 0`);
+      run('dmsetup', 'message', 'pool', '0', 'create_thin 0');
+      return [[dmCreate('path', `0 ${200 * MIB} thin ${pool} 0`)], ['/dev/sda1', '/dev/sdb1'], ['/dev/sda', '/dev/sdb']];
     },
     use: anyhow,
-    tear: () => (dmRemove('path'), dmRemove('snap'), noPartitions()),
+    tear: () => (dmRemove('path'), dmRemove('pool')),
   },
-  { title: 'md raid0 over disks', ...raid(0, '/dev/sda', '/dev/sdb'), use: anyhow },
-  { title: 'md raid0 over partitions', ...raid(0, '/dev/sda1', '/dev/sdb2'), use: anyhow },
-  { title: 'md raid1 over disks', ...raid(1, '/dev/sda', '/dev/sdb'), use: anyhow },
-  { title: 'md raid1 over partitions', ...raid(1, '/dev/sda2', '/dev/sdb1'), use: anyhow },
-  { title: 'md raid5 over disks', ...raid(5, '/dev/sda', '/dev/sdb', '/dev/sdc'), use: anyhow },
-  { title: 'md raid5 over partitions', ...raid(5, '/dev/sda1', '/dev/sdb2', '/dev/sdc1'), use: anyhow },
-  {
-    title: 'loop on a file',
+  ...['origin', 'snapshot'].map((used) => ({
+    title: `dm-snapshot over partitions: the ${used}`,
     build: () => {
-      sh('mkfs.ext4 -qF -E lazy_itable_init=0 /dev/sdb; mkdir -p /run/below; mount /dev/sdb /run/below; truncate -s 128M /run/below/file');
-      return { top: sh('losetup -f --show /run/below/file').trim(), below: ['/dev/sdb'] };
+      partitions();
+      sh('dd if=/dev/zero of=/dev/sdb1 bs=4096 count=1 conv=fsync status=none');
+      const snapshot = dmCreate('snap', `0 ${100 * MIB} snapshot /dev/sda1 /dev/sdb1 P 16`);
+      const origin = dmCreate('path', `0 ${100 * MIB} snapshot-origin /dev/sda1`);
+      // The origin's own disk is only read when the snapshot is used.
+      return used === 'origin'
+        ? [[origin], ['/dev/sda1', '/dev/sdb1'], ['/dev/sda', '/dev/sdb']]
+        : [[snapshot], ['/dev/sdb1'], ['/dev/sdb']];
     },
     use: anyhow,
-    tear: () => sh('losetup -D; umount /run/below; wipefs -qa /dev/sdb'),
-  },
-  { title: 'ext4', build: disk, use: fileSystem('ext4') },
-  { title: 'xfs', build: disk, use: fileSystem('xfs') },
-  { title: 'btrfs', build: disk, use: fileSystem('btrfs') },
-  {
-    title: 'swap',
-    build: disk,
-    use: (top) => sh(`mkswap ${top}; swapon ${top}; ${program('pageout')} 32; swapoff ${top}; wipefs -qa ${top}`),
-  },
+    tear: () => (dmRemove('path'), dmRemove('snap')),
+  })),
+  { title: 'md raid0 over partitions', ...raid(0, '/dev/sda1', '/dev/sdb2'), use: anyhow },
+  { title: 'md raid1 over partitions', ...raid(1, '/dev/sda2', '/dev/sdb1'), use: anyhow },
+  { title: 'md raid5 over partitions', ...raid(5, '/dev/sda1', '/dev/sdb2', '/dev/sdc1'), use: anyhow },
+  { title: 'loop on a file', ...loop(false), use: anyhow },
+  { title: "loop on a file: the loop's partition", ...loop(true), use: anyhow },
+  ...['ext4', 'xfs', 'btrfs'].map((name) => ({ title: `${name} on dm-linear`, ...linear, use: fileSystem(name) })),
+  { title: 'swap on dm-linear', ...linear, use: swap },
+  { title: 'zones: write, reset, finish, reset all', ...overZones(linearZones), use: zones },
+  { title: 'zones: append', ...overZones(linearZones, makeBtrfs), use: append },
+  { title: 'zones: append to dm-crypt, which writes', ...overZones(encrypted, makeBtrfs), use: append },
 ];
 
 /**
  * The two figures are not read at one moment, and some writes come late (md's superblock, thin's metadata, ext4's tables), so
  * they may differ for a while. A sector that was missed, or seen twice, makes them differ for good.
  */
-async function settled(watch: Watch): Promise<Awaited<ReturnType<Watch['compare']>>> {
+async function settled(watch: Watch, truth?: Traffic): Promise<Awaited<ReturnType<Watch['compare']>>> {
   for (let tries = 0; ; tries++) {
     const figures = await watch.compare();
+    if (truth) figures.counted = truth;
     if (tries === 40 || isDeepStrictEqual(figures.seen, figures.counted)) return figures;
     await sleep(250);
   }
 }
 
+/** A device's witness against the truth; throws what is wrong. */
+async function judge(what: string, watch: Watch, zoned: boolean, truth?: Traffic): Promise<void> {
+  const { seen, counted } = await settled(watch, truth);
+  assert.deepEqual(seen, counted, what);
+  assert.ok(seen.written > 0, `nothing was written: ${what}`);
+  if (zoned) assert.ok(seen.zones > 0, `no operation on a zone: ${what}`);
+}
+
 describe('the path table', () => {
-  before(() => {
-    loadWitness({ witness: 1000 });
-    sh('modprobe -a raid0 raid1 raid456 dm-crypt dm-snapshot dm-thin-pool loop');
-  });
+  const table: string[][] = [['path', ...LEVELS]];
+
+  before(() => void sh('modprobe -a raid0 raid1 raid456 dm-crypt dm-snapshot dm-thin-pool loop'));
   after(() => {
-    assert.equal(liveWitnesses(), 0);
-    unloadWitness();
+    const widths = [0, 1, 2, 3].map((column) => Math.max(...table.map((cells) => cells[column]?.length ?? 0)));
+    const lines = table.map((cells) => cells.map((cell, column) => cell.padEnd(widths[column] ?? 0)).join(' | '));
+    process.stdout.write(`=== paths on ${release()}\n${lines.join('\n')}\n=== end of paths\n`);
+    disks.forEach(unpartition);
   });
 
-  for (const { title, build = disk, use, tear } of rows) {
-    it(title, async () => {
-      const watches = new Map<string, Watch>();
-      const { top, below } = build();
+  for (const { title, have, build, use, tear } of rows) {
+    it(title, async (test) => {
+      const cells = [title, ...LEVELS.map(() => 'FAILED')];
+      table.push(cells);
+      if (have && !have()) {
+        cells.fill('not in this kernel', 1);
+        test.skip('not in this kernel');
+        return;
+      }
+      const levels = build();
+      const top = levels[0]?.[0] ?? '';
+      const wrong = new Map<string, unknown>();
       try {
-        for (const device of [top, ...below]) watches.set(device, await Watch.start(device, 'witness'));
-        use(top);
-        sh('sync');
-        for (const [device, watch] of watches) {
-          const { seen, counted } = await settled(watch);
-          assert.deepEqual(seen, counted, `on ${device}`);
-          assert.ok(seen.written > 0, `nothing was written to ${device}`);
+        for (const kind of WITNESSES) {
+          loadWitness({ witness: 1000 }, kind);
+          const watches = new Map<string, Watch>();
+          try {
+            for (const device of new Set(levels.flat())) watches.set(device, await Watch.start(device, 'witness'));
+            const truth = (use(top) as Truth | undefined) ?? {};
+            sh('sync');
+            for (const [device, watch] of watches) {
+              const what = `on ${device}, sleeps: ${kind.sleeps}`;
+              await judge(what, watch, !!have && device === top, truth[device]).catch((error: unknown) => wrong.set(device, error));
+            }
+          } finally {
+            for (const watch of watches.values()) await watch.stop();
+            assert.equal(liveWitnesses(), 0);
+            unloadWitness();
+          }
         }
+        LEVELS.forEach((_, level) => {
+          const devices = levels[level] ?? [];
+          cells[level + 1] = !devices.length ? '-' : devices.some((device) => wrong.has(device)) ? 'FAILED' : 'ok';
+        });
+        for (const error of wrong.values()) throw error;
       } finally {
-        for (const watch of watches.values()) await watch.stop();
         tear?.();
       }
     });

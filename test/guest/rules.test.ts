@@ -92,13 +92,14 @@ describe('a disk that is plugged in', () => {
 
 describe('the list of rules', () => {
   it('is what was added, in order', async () => {
+    const first: AttachRule = { filter: 'cbt', name: 'sd*' };
     const all: AttachRule[] = [
-      { filter: 'cbt', name: 'sd*' },
+      first,
       { filter: 'cbt', name: 'nvme?n1', partuuid: 'a', serial: 'b', wwid: 'naa.5*' },
     ];
     for (const rule of all) await rules.add(rule);
     assert.deepEqual(await rules.list(), all);
-    await rules.remove(all[0]!);
+    await rules.remove(first);
     assert.deepEqual(await rules.list(), all.slice(1));
   });
 

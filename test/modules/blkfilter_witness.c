@@ -25,11 +25,12 @@ struct witness_count {
 	__u64 writes;
 	__u64 read_sectors;
 	__u64 written_sectors;
+	__u64 zone_sectors;
 };
 
 struct witness {
 	struct blkfilter flt;
-	atomic64_t reads, writes, read_sectors, written_sectors;
+	atomic64_t reads, writes, read_sectors, written_sectors, zone_sectors;
 };
 
 static char *names[WITNESS_MAX];
@@ -45,6 +46,16 @@ module_param(sleeps, uint, 0444);
 static int live;
 module_param(live, int, 0444);
 
+/*
+ * What a zone operation touches is more than the data that comes with it, which is
+ * none or, with an append, some: that data alone counts as written.
+ */
+static bool is_zone_operation(enum req_op op)
+{
+	return op == REQ_OP_ZONE_APPEND || op == REQ_OP_ZONE_RESET ||
+	       op == REQ_OP_ZONE_RESET_ALL || op == REQ_OP_ZONE_FINISH;
+}
+
 static bool witness_filter_bio(struct blkfilter *flt, struct bio *bio,
 			       struct blkfilter_range range)
 {
@@ -54,6 +65,10 @@ static bool witness_filter_bio(struct blkfilter *flt, struct bio *bio,
 		usleep_range(sleeps, sleeps);
 	if (blkfilter_changes_data(bio_op(bio))) {
 		atomic64_inc(&w->writes);
+		if (is_zone_operation(bio_op(bio))) {
+			atomic64_add(range.count, &w->zone_sectors);
+			range.count = bio_sectors(bio);
+		}
 		atomic64_add(range.count, &w->written_sectors);
 	} else if (bio_op(bio) == REQ_OP_READ) {
 		atomic64_inc(&w->reads);
@@ -102,6 +117,7 @@ static int witness_ctl(struct blkfilter *flt, const unsigned int cmd,
 		.writes = atomic64_read(&w->writes),
 		.read_sectors = atomic64_read(&w->read_sectors),
 		.written_sectors = atomic64_read(&w->written_sectors),
+		.zone_sectors = atomic64_read(&w->zone_sectors),
 	};
 
 	if (cmd != WITNESS_COUNT)

@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: MIT
 import { readFileSync } from 'node:fs';
 import { basename } from 'node:path';
+import { isDeepStrictEqual } from 'node:util';
 
 import { open, type BlockDevice, type Filter } from 'blkfilter';
 
 import { run } from './run.js';
+import { zonesTouched } from './zones.js';
 
 /** Filters that only count (test/modules/blkfilter_witness.c), by name with their altitudes; perhaps asleep for so many µs. */
 export function loadWitness(filters: Record<string, number>, { sleeps = 0 } = {}): void {
@@ -25,25 +27,34 @@ export const liveWitnesses = (): number =>
 
 /** The command that reads a witness's counts. */
 export const WITNESS_COUNT = 1;
-export const WITNESS_COUNT_BYTES = 32;
+export const WITNESS_COUNT_BYTES = 40;
 
-/** Sectors that were read from and written to (discarded, zeroed) a device. */
+/**
+ * Sectors that were read from and written to (discarded, zeroed, appended) a device, and those of the zones that were reset,
+ * finished or appended to.
+ */
 export interface Traffic {
   read: number;
   written: number;
+  zones: number;
 }
 
-/** What the kernel's own statistics say of a device. */
+const fields = (device: string): number[] =>
+  readFileSync(`/sys/class/block/${basename(device)}/stat`, 'utf8').trim().split(/ +/).map(Number);
+
+/** What the kernel's own statistics, and its trace, say of a device. */
 export function statistics(device: string): Traffic {
-  const fields = readFileSync(`/sys/class/block/${basename(device)}/stat`, 'utf8').trim().split(/ +/).map(Number);
-  const [, , read = 0, , , , written = 0, , , , , , , discarded = 0] = fields;
-  return { read, written: written + discarded };
+  const [, , read = 0, , , , written = 0, , , , , , , discarded = 0] = fields(device);
+  return { read, written: written + discarded, zones: zonesTouched(device) };
 }
+
+const inFlight = (device: string): boolean => fields(device)[8] !== 0;
 
 async function seenBy(filter: Filter): Promise<Traffic> {
   const answer = await filter.ctl(WITNESS_COUNT, Buffer.alloc(WITNESS_COUNT_BYTES));
-  const [, , read = 0n, written = 0n] = new BigUint64Array(answer.buffer, answer.byteOffset, 4);
-  return { read: Number(read), written: Number(written) };
+  const counts = new BigUint64Array(answer.buffer, answer.byteOffset, WITNESS_COUNT_BYTES / 8);
+  const [, , read = 0, written = 0, zones = 0] = [...counts].map(Number);
+  return { read, written, zones };
 }
 
 /** What a witness that was there from the first request on has seen, and what the kernel has counted. */
@@ -56,30 +67,41 @@ export async function seenSinceBirth(path: string, name: string): Promise<{ seen
   }
 }
 
+const difference = (now: Traffic, before: Traffic): Traffic => ({
+  read: now.read - before.read,
+  written: now.written - before.written,
+  zones: now.zones - before.zones,
+});
+
 /** A witness on a device, and the kernel's statistics of the same time. */
 export class Watch {
   readonly #device: BlockDevice;
   readonly #filter: Filter;
-  readonly #before: Traffic;
+  readonly #before: { seen: Traffic; counted: Traffic };
 
-  private constructor(device: BlockDevice, filter: Filter) {
+  private constructor(device: BlockDevice, filter: Filter, before: { seen: Traffic; counted: Traffic }) {
     this.#device = device;
     this.#filter = filter;
-    this.#before = statistics(device.path);
+    this.#before = before;
   }
 
   static async start(path: string, filter: string): Promise<Watch> {
     const device = await open(path);
-    return new Watch(device, await device.attach(filter));
+    const witness = await device.attach(filter);
+    // From a moment without I/O on, for the two figures are not read at once, and a file system below may still be busy.
+    for (;;) {
+      const counted = statistics(path);
+      const seen = await seenBy(witness);
+      if (!inFlight(path) && isDeepStrictEqual(statistics(path), counted)) return new Watch(device, witness, { seen, counted });
+    }
   }
 
   /** What the witness saw, and what the kernel counted. */
   async compare(): Promise<{ seen: Traffic; counted: Traffic }> {
     const seen = await seenBy(this.#filter);
-    const now = statistics(this.#device.path);
     return {
-      seen,
-      counted: { read: now.read - this.#before.read, written: now.written - this.#before.written },
+      seen: difference(seen, this.#before.seen),
+      counted: difference(statistics(this.#device.path), this.#before.counted),
     };
   }
 
