@@ -6,7 +6,7 @@
 KERNEL ?= 6.1
 
 # Of the guest's tests that run in loops.
-ROUNDS ?= 200
+ROUNDS ?= 50
 
 # The disks that the guest's tests use.
 DISKS := --disk 1G --disk 1G --disk 16T

@@ -34,7 +34,7 @@ export const signal = z.instanceof(AbortSignal);
 /** A filter's name: what fits into the kernel's field, which need not be terminated. */
 export const filterName = z
   .string()
-  .regex(/^[^\0\n]+$/, 'not a filter name')
+  .regex(/^[^\0\n ]+$/, 'not a filter name')
   .refine((name) => Buffer.byteLength(name) <= native().filterNameLength, {
     error: () => `longer than ${native().filterNameLength} bytes`,
   });

@@ -27,9 +27,9 @@ describe('another owner of a function that is hooked', () => {
         return true;
       });
       assert.match(run('dmesg'), new RegExp(`blkfilter: cannot hook ${fn}: either somebody else redirects it`));
-      const check = await hooksCheck();
-      assert.equal(check?.ok, false);
-      assert.match(check?.detail ?? '', new RegExp(`${fn}.*owner_callback`));
+      const { ok, detail } = (await hooksCheck()) ?? {};
+      assert.equal(ok, false);
+      assert.match(detail ?? '', new RegExp(`${fn}.*owner_callback`));
     });
   }
 
