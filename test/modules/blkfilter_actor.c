@@ -62,7 +62,7 @@ module_param(added, charp, 0644);
 static char events[2048];
 static DEFINE_MUTEX(events_lock);
 
-static void event(const char *fmt, ...)
+static __printf(1, 2) void event(const char *fmt, ...)
 {
 	size_t len;
 	va_list args;
