@@ -265,6 +265,28 @@ async function judge(what: string, watch: Watch, zoned: boolean, truth?: Traffic
   if (zoned) assert.ok(seen.zones > 0, `no operation on a zone: ${what}`);
 }
 
+/** Uses a stack with witnesses on all of it; tells by device what is wrong. */
+async function mistakes(stack: Levels, use: Row['use'], kind: { sleeps: number }, zoned: boolean): Promise<Map<string, unknown>> {
+  const top = stack[0]?.[0] ?? '';
+  const watches = new Map<string, Watch>();
+  const wrong = new Map<string, unknown>();
+  loadWitness({ witness: 1000 }, kind);
+  try {
+    for (const device of new Set(stack.flat())) watches.set(device, await Watch.start(device, 'witness'));
+    const truth = (use(top) as Truth | undefined) ?? {};
+    sh('sync');
+    for (const [device, watch] of watches) {
+      const what = `on ${device}, sleeps: ${kind.sleeps}`;
+      await judge(what, watch, zoned && device === top, truth[device]).catch((error: unknown) => wrong.set(device, error));
+    }
+  } finally {
+    for (const watch of watches.values()) await watch.stop();
+    assert.equal(liveWitnesses(), 0);
+    unloadWitness();
+  }
+  return wrong;
+}
+
 describe('the path table', () => {
   const table: string[][] = [['path', ...LEVELS]];
 
@@ -285,35 +307,23 @@ describe('the path table', () => {
         test.skip('not in this kernel');
         return;
       }
-      const levels = build();
-      const top = levels[0]?.[0] ?? '';
-      const wrong = new Map<string, unknown>();
-      try {
-        for (const kind of WITNESSES) {
-          loadWitness({ witness: 1000 }, kind);
-          const watches = new Map<string, Watch>();
-          try {
-            for (const device of new Set(levels.flat())) watches.set(device, await Watch.start(device, 'witness'));
-            const truth = (use(top) as Truth | undefined) ?? {};
-            sh('sync');
-            for (const [device, watch] of watches) {
-              const what = `on ${device}, sleeps: ${kind.sleeps}`;
-              await judge(what, watch, !!have && device === top, truth[device]).catch((error: unknown) => wrong.set(device, error));
-            }
-          } finally {
-            for (const watch of watches.values()) await watch.stop();
-            assert.equal(liveWitnesses(), 0);
-            unloadWitness();
-          }
+      const verdicts = LEVELS.map(() => '-');
+      const errors: unknown[] = [];
+      for (const kind of WITNESSES) {
+        const stack = build();
+        try {
+          const wrong = await mistakes(stack, use, kind, !!have);
+          errors.push(...wrong.values());
+          stack.forEach((devices, level) => {
+            if (devices.some((device) => wrong.has(device))) verdicts[level] = 'FAILED';
+            else if (devices.length && verdicts[level] === '-') verdicts[level] = 'ok';
+          });
+        } finally {
+          tear?.();
         }
-        LEVELS.forEach((_, level) => {
-          const devices = levels[level] ?? [];
-          cells[level + 1] = !devices.length ? '-' : devices.some((device) => wrong.has(device)) ? 'FAILED' : 'ok';
-        });
-        for (const error of wrong.values()) throw error;
-      } finally {
-        tear?.();
       }
+      cells.splice(1, LEVELS.length, ...verdicts);
+      for (const error of errors) throw error;
     });
   }
 });
