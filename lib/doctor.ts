@@ -123,7 +123,10 @@ async function signatures(): Promise<Check> {
 async function lockdown(): Promise<Check> {
   const text = await readIfThere('/sys/kernel/security/lockdown').catch(() => undefined);
   const mode = /\[(\w+)\]/.exec(text ?? '')?.[1];
-  if (mode === undefined) return found('lockdown', text === undefined ? 'not in this kernel' : 'unknown');
+  if (mode === undefined) {
+    const mounted = existsSync('/sys/kernel/security/lsm');
+    return found('lockdown', mounted ? 'not in this kernel' : 'unknown: no securityfs on /sys/kernel/security');
+  }
   return mode === 'none'
     ? found('lockdown', 'none')
     : wrong('lockdown', mode, 'sign the modules with a key that the kernel trusts, or boot without Secure Boot');

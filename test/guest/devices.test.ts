@@ -14,7 +14,7 @@ import { Actor, actorEvents, loadActors, unloadActors } from './support/actor.js
 import { dmCreate, dmRemove, partition, unpartition } from './support/devices.js';
 import { collected } from './support/extents.js';
 import { plug } from './support/plug.js';
-import { program, run, sh, until } from './support/run.js';
+import { attempt, program, run, sh, until } from './support/run.js';
 import { liveWitnesses, loadWitness, unloadWitness } from './support/witness.js';
 
 const disk = '/dev/sda';
@@ -280,6 +280,18 @@ describe('what no filter can see', () => {
     await whole.detach('cbt');
     await whole.close();
     unpartition('/dev/sdb');
+  });
+
+  it('a device that can be mapped into memory (DAX) gets no filter, and the reason is named', async (t) => {
+    if (attempt('modprobe', '-a', 'nd_e820', 'nd_pmem').status !== 0) {
+      t.skip('this kernel has no nd_e820');
+      return;
+    }
+    await until('the disk in memory', () => existsSync('/dev/pmem0'));
+    const device = await open('/dev/pmem0');
+    await assert.rejects(device.attach('cbt'), { code: 'ENOTSUP', message: /can be mapped into memory \(DAX\)/ });
+    assert.deepEqual(await device.filters(), []);
+    await device.close();
   });
 
   it('another medium likewise', async () => {
