@@ -79,12 +79,12 @@ function across(disk: string, partitions: string[]): Truth {
   const written: Extent[] = (['direct', 'discard', 'zeroout'] as const).flatMap((how) =>
     scatter(disk, { how, threads: 2, count: 40, max: 1024 * 1024, seed: 3 }),
   );
-  // Over the border between the first two, with and without the page cache.
-  sh(`dd if=/dev/zero of=${disk} bs=1M seek=196 count=10 conv=notrunc,fsync status=none
-    dd if=/dev/zero of=${disk} bs=1M seek=200 count=2 oflag=direct conv=notrunc status=none
-    dd if=${disk} of=/dev/null bs=1M skip=195 count=10 iflag=direct status=none`);
-  written.push({ sector: 196 * MIB, count: 10 * MIB }, { sector: 200 * MIB, count: 2 * MIB });
-  const read = [{ sector: 195 * MIB, count: 10 * MIB }];
+  // Over the border between the first two, at 201 MiB, which lies within one write and one read.
+  sh(`dd if=/dev/zero of=${disk} bs=1M seek=196608K count=10 oflag=seek_bytes conv=notrunc,fsync status=none
+    dd if=/dev/zero of=${disk} bs=1M seek=205312K count=2 oflag=direct,seek_bytes conv=notrunc status=none
+    dd if=${disk} of=/dev/null bs=1M skip=200192K count=10 iflag=direct,skip_bytes status=none`);
+  written.push({ sector: 192 * MIB, count: 10 * MIB }, { sector: 200.5 * MIB, count: 2 * MIB });
+  const read = [{ sector: 195.5 * MIB, count: 10 * MIB }];
   return Object.fromEntries(
     partitions.map((name) => {
       const start = attribute(name, 'start');
@@ -163,6 +163,7 @@ const loop = (scan: boolean): Stack => ({
   tear: () => void sh('losetup -D; umount /run/below'),
 });
 
+const zonesOfDisk = { have: haveZones, build: () => [[zonedDisk()]], tear: removeZonedDisk };
 const overZones = (table: (disk: string) => string, prepare?: (top: string) => void) => ({
   have: haveZones,
   build: () => {
@@ -239,9 +240,10 @@ const rows: Row[] = [
   { title: "loop on a file: the loop's partition", ...loop(true), use: anyhow },
   ...['ext4', 'xfs', 'btrfs'].map((name) => ({ title: `${name} on dm-linear`, ...linear, use: fileSystem(name) })),
   { title: 'swap on dm-linear', ...linear, use: swap },
-  { title: 'zones: write, reset, finish, reset all', ...overZones(linearZones), use: zones },
-  { title: 'zones: append', ...overZones(linearZones, makeBtrfs), use: append },
-  { title: 'zones: append to dm-crypt, which writes', ...overZones(encrypted, makeBtrfs), use: append },
+  { title: 'zones of a disk: write, reset, finish, reset all', ...zonesOfDisk, use: zones },
+  { title: 'zones of dm-linear: write, reset, finish, reset all', ...overZones(linearZones), use: zones },
+  { title: 'zones of dm-linear: append', ...overZones(linearZones, makeBtrfs), use: append },
+  { title: 'zones of dm-crypt: append, which it turns into writes', ...overZones(encrypted, makeBtrfs), use: append },
 ];
 
 /**

@@ -11,11 +11,11 @@ const CONFIG = '/sys/kernel/config/nullb/nullb0';
 const TRACING = '/sys/kernel/tracing';
 const EVENT = `${TRACING}/events/block/block_bio_queue`;
 
-export const haveZones = (): boolean => attempt('modprobe', 'null_blk', 'nr_devices=0').status === 0 && existsSync('/sys/module/null_blk');
+export const haveZones = (): boolean => attempt('modprobe', '--dry-run', 'null_blk').status === 0;
 
 /** A disk of 512 MiB in zones of 8 MiB that holds its data; operations on zones are traced from now on. */
 export function zonedDisk(): string {
-  sh(`mkdir ${CONFIG}; cd ${CONFIG}
+  sh(`modprobe null_blk nr_devices=0; mkdir ${CONFIG}; cd ${CONFIG}
     for setting in size=512 blocksize=4096 memory_backed=1 zoned=1 zone_size=8 power=1; do echo "\${setting#*=}" > "\${setting%=*}"; done
     echo 'rwbs ~ "*N*" || rwbs ~ "*Z*"' > ${EVENT}/filter; echo > ${TRACING}/trace; echo 1 > ${EVENT}/enable`);
   return '/dev/nullb0';
