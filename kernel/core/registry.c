@@ -53,6 +53,9 @@ void registry_put(const struct blkfilter_operations *ops)
  * blkfilter_register() - offer a filter
  * @ops: stays the core's until blkfilter_unregister()
  *
+ * It may be attached from this moment on. A module whose init function fails after
+ * that is freed all the same, so nothing that can fail may follow there.
+ *
  * Return: 0; -EBUSY when the name is taken; -EINVAL when @ops lacks a name, a
  * callback that makes or frees a filter, or one that sees bios, or has flags that do
  * not go together. A name has no spaces.
