@@ -15,5 +15,6 @@ import './lifecycle.test.js';
 import './cli.test.js';
 import './example.test.js';
 import './readme.test.js';
+import './faults.test.js';
 import './races.test.js';
 import './churn.test.js';
