@@ -16,5 +16,6 @@ import './owner.test.js';
 import './cli.test.js';
 import './example.test.js';
 import './readme.test.js';
+import './faults.test.js';
 import './races.test.js';
 import './churn.test.js';

@@ -43,9 +43,10 @@ export interface Scatter {
   seed: number;
 }
 
-/** Changes a device at random places; gives the places. */
-export function scatter(device: string, { how, threads, count, max, seed }: Scatter): Extent[] {
-  const lines = run(program('scatter'), device, how, ...[threads, count, max, seed].map(String)).trim().split('\n');
+/** Changes a device at random places; gives the places. With `faults` the kernel may inject some there. */
+export function scatter(device: string, { how, threads, count, max, seed }: Scatter, { faults = false } = {}): Extent[] {
+  const command = [program('scatter'), device, how, ...[threads, count, max, seed].map(String)];
+  const lines = sh(`${faults ? 'echo 1 > /proc/self/make-it-fail; ' : ''}exec ${command.join(' ')}`).trim().split('\n');
   const places = lines.map((line) => {
     const [sector = NaN, sectors = NaN] = line.split(' ').map(Number);
     return { sector, count: sectors };
