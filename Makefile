@@ -15,7 +15,7 @@ MAKEFLAGS += --no-builtin-rules --no-print-directory
 .SILENT:
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-debug matrix smoke modules vm lint prepare setup clean distclean
+.PHONY: help demo test test-debug matrix modules vm lint prepare setup clean distclean
 
 help: ## this list
 	echo 'make TARGET [KERNEL=6.1|6.12|7.2] [ROUNDS=N]'
@@ -42,10 +42,6 @@ test-debug: prepare ## the tests that need a kernel, on one with KASAN, lockdep 
 	test/summary \
 		'test/vm/selftest 6.1-debug' \
 		'test/vm/run --kernel 6.1-debug $(DISKS) --timeout 3600 -- env BLKFILTER_ROUNDS=20 test/guest/run'
-
-smoke: prepare ## the short tests in a virtual machine with KERNEL
-	npm run --silent build:test
-	test/summary 'test/vm/run --kernel $(KERNEL) $(DISKS) --timeout 1800 -- test/guest/smoke'
 
 modules: setup ## build the kernel modules for KERNEL
 	test/vm/kernel $(KERNEL)

@@ -18,4 +18,3 @@ import './example.test.js';
 import './readme.test.js';
 import './faults.test.js';
 import './races.test.js';
-import './churn.test.js';

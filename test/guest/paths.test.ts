@@ -274,7 +274,8 @@ async function mistakes(stack: Levels, use: Row['use'], kind: { sleeps: number }
   const wrong = new Map<string, unknown>();
   loadWitness({ witness: 1000 }, kind);
   try {
-    for (const device of new Set(stack.flat())) watches.set(device, await Watch.start(device, 'witness'));
+    // At once: what attaching waits for is the same for all.
+    await Promise.all([...new Set(stack.flat())].map(async (device) => watches.set(device, await Watch.start(device, 'witness'))));
     const truth = (use(top) as Truth | undefined) ?? {};
     sh('sync');
     for (const [device, watch] of watches) {
@@ -282,7 +283,7 @@ async function mistakes(stack: Levels, use: Row['use'], kind: { sleeps: number }
       await judge(what, watch, zoned && device === top, truth[device]).catch((error: unknown) => wrong.set(device, error));
     }
   } finally {
-    for (const watch of watches.values()) await watch.stop();
+    await Promise.all([...watches.values()].map((watch) => watch.stop()));
     assert.equal(liveWitnesses(), 0);
     unloadWitness();
   }
