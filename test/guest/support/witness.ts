@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 import { readFileSync } from 'node:fs';
 import { basename } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { isDeepStrictEqual } from 'node:util';
 
 import { open, type BlockDevice, type Filter } from 'blkfilter';
@@ -88,11 +89,13 @@ export class Watch {
   static async start(path: string, filter: string): Promise<Watch> {
     const device = await open(path);
     const witness = await device.attach(filter);
-    // From a moment without I/O on, for the two figures are not read at once, and a file system below may still be busy.
+    // From a moment without I/O on: the two figures are not read at once, a file system below may still be busy, and what is
+    // asleep in the witness has been seen but not counted.
+    const figures = async () => ({ seen: await seenBy(witness), counted: statistics(path) });
     for (;;) {
-      const counted = statistics(path);
-      const seen = await seenBy(witness);
-      if (!inFlight(path) && isDeepStrictEqual(statistics(path), counted)) return new Watch(device, witness, { seen, counted });
+      const before = await figures();
+      await sleep(100);
+      if (!inFlight(path) && isDeepStrictEqual(await figures(), before)) return new Watch(device, witness, before);
     }
   }
 
