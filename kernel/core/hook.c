@@ -44,6 +44,7 @@
  */
 #define pr_fmt(fmt) KBUILD_MODNAME ": " fmt
 
+#include <linux/atomic.h>
 #include <linux/delay.h>
 #include <linux/jump_label.h>
 #include <linux/module.h>
@@ -380,22 +381,26 @@ forget:
 	return ret;
 }
 
-/* Attached filters, and those among them that may sleep. */
+/*
+ * Attached filters, and those among them that may sleep. More of them, and hooks
+ * that come and go, take the lock.
+ */
 static DEFINE_MUTEX(hook_lock);
-static unsigned int bio_users, bio_redirect_users;
+static atomic_t bio_users, bio_redirect_users;
 static bool bio_hooked, bio_redirect_hooked;
 
 /*
  * Removing a hook waits for every task to have been scheduled. That is done later,
- * by a worker: filters are detached under the locks of devices that go away, and an
- * attach that follows soon finds the hook in place.
+ * by a worker: filters are detached under the locks of devices that go away, so
+ * hook_put() must not wait for the lock either; and an attach that follows soon finds
+ * the hook in place.
  */
 static void hook_unused(struct work_struct *work)
 {
 	mutex_lock(&hook_lock);
-	if (!bio_redirect_users && bio_redirect_hooked)
+	if (!atomic_read(&bio_redirect_users) && bio_redirect_hooked)
 		bio_redirect_hooked = !hook_unregister(&bio_redirect_hook);
-	if (!bio_users && bio_hooked && !bio_redirect_hooked)
+	if (!atomic_read(&bio_users) && bio_hooked && !bio_redirect_hooked)
 		bio_hooked = !hook_unregister(&bio_hook);
 	mutex_unlock(&hook_lock);
 }
@@ -417,9 +422,9 @@ int hook_get(bool redirect)
 		bio_redirect_hooked = !ret;
 	}
 	if (!ret) {
-		bio_users++;
-		bio_redirect_users += redirect;
-	} else if (!bio_users) {
+		atomic_inc(&bio_users);
+		atomic_add(redirect, &bio_redirect_users);
+	} else if (!atomic_read(&bio_users)) {
 		schedule_work(&hook_unused_work);
 	}
 	mutex_unlock(&hook_lock);
@@ -428,12 +433,10 @@ int hook_get(bool redirect)
 
 void hook_put(bool redirect)
 {
-	mutex_lock(&hook_lock);
-	bio_users--;
-	bio_redirect_users -= redirect;
-	if (!bio_users || !bio_redirect_users)
+	bool unused = redirect && atomic_dec_and_test(&bio_redirect_users);
+
+	if (atomic_dec_and_test(&bio_users) || unused)
 		schedule_work(&hook_unused_work);
-	mutex_unlock(&hook_lock);
 }
 
 /*
