@@ -46,7 +46,7 @@ describe('blkfilter, the command', () => {
     const device = DISK;
     assert.deepEqual(answer(0, 'attach', DISK, 'cbt', '--option', 'block-size=4KiB'), { device, filter: 'cbt', altitude: 200000 });
 
-    const attached = { devices: [{ path: DISK, sectors: attribute(DISK, 'size'), filters: FILTERS }] };
+    const attached = { devices: [{ path: DISK, sectors: attribute(DISK, 'size'), filters: FILTERS, bypassed: 0 }] };
     assert.deepEqual(answer(0, 'status', DISK), attached);
     assert.deepEqual(answer(0, 'status'), attached);
 
