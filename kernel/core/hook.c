@@ -57,18 +57,16 @@
 #include "hook.h"
 #include "walk.h"
 
-#define HOOK_FUNCTIONS	3
+#define HOOK_FUNCTIONS	5
 
 /**
- * struct hook - functions that share a callback
+ * struct hook - functions that share a callback; few, as taking one back takes long
  * @ops: ftrace's
  * @functions: their names
- * @entry: where a redirect of every call leads to
  */
 struct hook {
 	struct ftrace_ops ops;
 	const char *functions[HOOK_FUNCTIONS];
-	void *entry;
 };
 
 /* ---- Redirecting ------------------------------------------------------- */
@@ -165,30 +163,13 @@ static struct hook bio_redirect_hook = {
 	.functions = { "submit_bio_noacct" },
 };
 
-/* SCSI and NVMe passthrough; what only reads is of no interest. */
-static void notrace execute_rq_callback(unsigned long ip, unsigned long parent_ip,
-					struct ftrace_ops *ops,
-					struct ftrace_regs *fregs)
+/* ---- Redirected as long as the module is loaded ------------------------- */
+
+/* ftrace tells where in a function it was called, which is in its first bytes. */
+static __always_inline bool entered(unsigned long ip, void *function)
 {
-	struct request *rq = (struct request *)compat_ftrace_arg(fregs, 0);
-	struct gendisk *disk;
-
-	if (req_op(rq) != REQ_OP_DRV_OUT)
-		return;
-	preempt_disable_notrace();
-	/* Only looked up, so it may be on its way out. */
-	disk = READ_ONCE(rq->q->disk);
-	if (disk)
-		walk_bypassed(disk);
-	preempt_enable_notrace();
+	return ip - (unsigned long)function < 16;
 }
-
-static struct hook execute_rq_hook = {
-	.ops = SEE_OPS(execute_rq_callback),
-	.functions = { "blk_execute_rq", "blk_execute_rq_nowait" },
-};
-
-/* ---- ioctls ------------------------------------------------------------ */
 
 static long notrace ioctl_entry(struct file *file, unsigned int cmd,
 				unsigned long arg)
@@ -198,22 +179,6 @@ static long notrace ioctl_entry(struct file *file, unsigned int cmd,
 	redirect_end();
 	return ret;
 }
-
-static void notrace ioctl_callback(unsigned long ip, unsigned long parent_ip,
-				   struct ftrace_ops *ops,
-				   struct ftrace_regs *fregs)
-{
-	if (ioctl_is_ours(compat_ftrace_arg(fregs, 1)))
-		redirect(fregs, ioctl_entry);
-}
-
-static struct hook ioctl_hook = {
-	.ops = REDIRECT_OPS(ioctl_callback),
-	.functions = { "blkdev_ioctl",
-		       IS_ENABLED(CONFIG_COMPAT) ? "compat_blkdev_ioctl" : NULL },
-};
-
-/* ---- Devices ----------------------------------------------------------- */
 
 static int notrace rescan_entry(struct gendisk *disk, bool invalidate)
 {
@@ -235,69 +200,79 @@ static void notrace mark_dead_entry(struct gendisk *disk)
 	redirect_end();
 }
 
-static void notrace lifecycle_callback(unsigned long ip, unsigned long parent_ip,
-				       struct ftrace_ops *ops,
-				       struct ftrace_regs *fregs)
-{
-	if (!within_module(parent_ip, THIS_MODULE))
-		redirect(fregs, container_of(ops, struct hook, ops)->entry);
-}
-
-static struct hook rescan_hook = {
-	.ops = REDIRECT_OPS(lifecycle_callback),
-	.functions = { "bdev_disk_changed" },
-	.entry = rescan_entry,
-};
-
-static struct hook remove_hook = {
-	.ops = REDIRECT_OPS(lifecycle_callback),
-	.functions = { "del_gendisk" },
-	.entry = remove_entry,
-};
-
-static struct hook mark_dead_hook = {
-	.ops = REDIRECT_OPS(lifecycle_callback),
-	.functions = { "blk_mark_disk_dead" },
-	.entry = mark_dead_entry,
-};
-
-static void notrace capacity_callback(unsigned long ip, unsigned long parent_ip,
+static void notrace redirect_callback(unsigned long ip, unsigned long parent_ip,
 				      struct ftrace_ops *ops,
 				      struct ftrace_regs *fregs)
 {
-	preempt_disable_notrace();
-	walk_resized((struct gendisk *)compat_ftrace_arg(fregs, 0), 0,
-		     compat_ftrace_arg(fregs, 1));
-	preempt_enable_notrace();
+	if (within_module(parent_ip, THIS_MODULE))
+		return;
+	if (entered(ip, bdev_disk_changed))
+		redirect(fregs, rescan_entry);
+	else if (entered(ip, del_gendisk))
+		redirect(fregs, remove_entry);
+	else if (entered(ip, blk_mark_disk_dead))
+		redirect(fregs, mark_dead_entry);
+	else if (ioctl_is_ours(compat_ftrace_arg(fregs, 1)))
+		redirect(fregs, ioctl_entry);
 }
 
-static void notrace partition_callback(unsigned long ip, unsigned long parent_ip,
-				       struct ftrace_ops *ops,
-				       struct ftrace_regs *fregs)
-{
-	preempt_disable_notrace();
-	walk_resized((struct gendisk *)compat_ftrace_arg(fregs, 0),
-		     compat_ftrace_arg(fregs, 1), compat_ftrace_arg(fregs, 3));
-	preempt_enable_notrace();
-}
-
-/* The second is compiled together with the first, and may have it inside. */
-static struct hook capacity_hook = {
-	.ops = SEE_OPS(capacity_callback),
-	.functions = { "set_capacity", "set_capacity_and_notify" },
+static struct hook redirect_hook = {
+	.ops = REDIRECT_OPS(redirect_callback),
+	.functions = {
+		"bdev_disk_changed", "del_gendisk", "blk_mark_disk_dead",
+		/* No address is known of these two, so they are the others. */
+		"blkdev_ioctl",
+		IS_ENABLED(CONFIG_COMPAT) ? "compat_blkdev_ioctl" : NULL,
+	},
 };
 
-static struct hook partition_hook = {
-	.ops = SEE_OPS(partition_callback),
-	.functions = { "bdev_resize_partition" },
+/* ---- Seen as long as the module is loaded ------------------------------- */
+
+/* SCSI and NVMe passthrough; what only reads is of no interest. */
+static void notrace see_request(struct request *rq)
+{
+	struct gendisk *disk;
+
+	if (req_op(rq) != REQ_OP_DRV_OUT)
+		return;
+	/* Only looked up, so it may be on its way out. */
+	disk = READ_ONCE(rq->q->disk);
+	if (disk)
+		walk_bypassed(disk);
+}
+
+static void notrace see_callback(unsigned long ip, unsigned long parent_ip,
+				 struct ftrace_ops *ops, struct ftrace_regs *fregs)
+{
+	unsigned long first = compat_ftrace_arg(fregs, 0);
+
+	preempt_disable_notrace();
+	if (entered(ip, blk_execute_rq) || entered(ip, blk_execute_rq_nowait))
+		see_request((struct request *)first);
+	else if (entered(ip, set_capacity) || entered(ip, set_capacity_and_notify))
+		walk_resized((struct gendisk *)first, 0, compat_ftrace_arg(fregs, 1));
+	else
+		walk_resized((struct gendisk *)first, compat_ftrace_arg(fregs, 1),
+			     compat_ftrace_arg(fregs, 3));
+	preempt_enable_notrace();
+}
+
+static struct hook see_hook = {
+	.ops = SEE_OPS(see_callback),
+	.functions = {
+		"blk_execute_rq", "blk_execute_rq_nowait",
+		/* Compiled together, so either may have the other inside. */
+		"set_capacity", "set_capacity_and_notify",
+		/* Of this one no address is known. */
+		"bdev_resize_partition",
+	},
 };
 
 /* ---- Placing and removing ---------------------------------------------- */
 
 /* Hooked as long as the module is loaded. */
 static struct hook *const lasting_hooks[] = {
-	&execute_rq_hook, &capacity_hook, &partition_hook,
-	&rescan_hook, &remove_hook, &mark_dead_hook, &ioctl_hook,
+	&see_hook, &redirect_hook,
 };
 
 /*
@@ -323,13 +298,16 @@ static int hook_prepare(struct hook *hook)
 
 static int hook_register(struct hook *hook)
 {
-	int ret = register_ftrace_function(&hook->ops);
+	int i, ret = register_ftrace_function(&hook->ops);
 
+	if (!ret)
+		return 0;
+	pr_err("cannot hook (%d):", ret);
+	for (i = 0; i < HOOK_FUNCTIONS && hook->functions[i]; i++)
+		pr_cont(" %s", hook->functions[i]);
+	pr_cont("\n");
 	if (ret == -EBUSY)
-		pr_err("cannot hook %s: either somebody else redirects it already (a live patch, another product's module), or ftrace is switched off (sysctl kernel.ftrace_enabled=0)\n",
-		       hook->functions[0]);
-	else if (ret)
-		pr_err("cannot hook %s (%d)\n", hook->functions[0], ret);
+		pr_err("either somebody else redirects one of them already (a live patch, another product's module), or ftrace is switched off (sysctl kernel.ftrace_enabled=0)\n");
 	return ret;
 }
 
@@ -392,9 +370,11 @@ static bool bio_hooked, bio_redirect_hooked;
 /*
  * Removing a hook waits for every task to have been scheduled. That is done later,
  * by a worker: filters are detached under the locks of devices that go away, so
- * hook_put() must not wait for the lock either; and an attach that follows soon finds
- * the hook in place.
+ * hook_put() must not wait for the lock either; and an attach that follows within
+ * this time finds the hook in place, instead of waiting for it to go.
  */
+#define HOOK_LINGERS	HZ
+
 static void hook_unused(struct work_struct *work)
 {
 	mutex_lock(&hook_lock);
@@ -404,7 +384,7 @@ static void hook_unused(struct work_struct *work)
 		bio_hooked = !hook_unregister(&bio_hook);
 	mutex_unlock(&hook_lock);
 }
-static DECLARE_WORK(hook_unused_work, hook_unused);
+static DECLARE_DELAYED_WORK(hook_unused_work, hook_unused);
 
 /* hook_get() - hook I/O, for one more filter; @redirect if it may sleep */
 int hook_get(bool redirect)
@@ -425,7 +405,7 @@ int hook_get(bool redirect)
 		atomic_inc(&bio_users);
 		atomic_add(redirect, &bio_redirect_users);
 	} else if (!atomic_read(&bio_users)) {
-		schedule_work(&hook_unused_work);
+		schedule_delayed_work(&hook_unused_work, HOOK_LINGERS);
 	}
 	mutex_unlock(&hook_lock);
 	return ret;
@@ -436,7 +416,7 @@ void hook_put(bool redirect)
 	bool unused = redirect && atomic_dec_and_test(&bio_redirect_users);
 
 	if (atomic_dec_and_test(&bio_users) || unused)
-		schedule_work(&hook_unused_work);
+		schedule_delayed_work(&hook_unused_work, HOOK_LINGERS);
 }
 
 /*
@@ -446,7 +426,7 @@ void hook_put(bool redirect)
  */
 void hook_stop(void)
 {
-	flush_work(&hook_unused_work);
+	flush_delayed_work(&hook_unused_work);
 	hook_unregister_lasting(ARRAY_SIZE(lasting_hooks));
 	hook_forget_all();
 }
