@@ -15,6 +15,8 @@ export { filteredDevices, type AttachedFilter, type FilteredDevice } from './sys
 export { BlkfilterError } from './errors.js';
 export { SECTOR_SIZE, formatRange, formatSize, parseRange, parseSize, type Extent } from './units.js';
 export { doctor, type Check } from './doctor.js';
+export { sync, type SyncOptions, type SyncProgress, type SyncResult } from './copy/sync.js';
+export { type NotFrozen } from './freeze.js';
 export * as modules from './modules.js';
 export * as rules from './rules.js';
 export { type AttachRule } from './rules.js';

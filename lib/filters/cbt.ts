@@ -4,7 +4,7 @@ import { z } from 'zod';
 import { BlkfilterError } from '../errors.js';
 import { ChangeBitmap, ExtentJoiner, extentsOf } from '../extents.js';
 import { native } from '../native.js';
-import { check, checkAnswer, generation, signal, size, whole } from '../options.js';
+import { check, checkAnswer, extent, generation, rangeEndsExactly, signal, size, whole } from '../options.js';
 import { SECTOR_SIZE, type Extent } from '../units.js';
 import { Filter } from './filter.js';
 
@@ -12,9 +12,6 @@ import { Filter } from './filter.js';
 const BATCH = 4096;
 
 const epoch = z.int().min(1);
-
-const rangeEndsExactly = ({ sector, count }: { sector: number; count?: number | undefined }): boolean =>
-  Number.isSafeInteger(sector + (count ?? 0));
 
 const readOptions = z
   .strictObject({
@@ -25,10 +22,6 @@ const readOptions = z
     signal: signal.optional(),
   })
   .refine(rangeEndsExactly, 'the range ends beyond any device');
-
-const extent = z
-  .strictObject({ sector: whole, count: z.int().positive() })
-  .refine(rangeEndsExactly, 'the extent ends beyond any device');
 
 const infoAnswer = z.object({
   sectors: whole,
