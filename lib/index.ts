@@ -9,6 +9,8 @@ export {
   type ChangesBatch,
   type ChangesOptions,
   type Checkpoint,
+  type CheckpointOptions,
+  type FrozenCheckpoint,
 } from './filters/cbt.js';
 export { type ChangeBitmap } from './extents.js';
 export { filteredDevices, type AttachedFilter, type FilteredDevice } from './sysfs.js';
