@@ -244,6 +244,19 @@ static void attachment_tell(struct blkfilter_attachment *att, bool surprise)
 	mutex_lock(&stack_lock);
 }
 
+/* The next step of ending an attachment: tell its filter, then let go. Locks as above. */
+static void attachment_end(struct blkfilter_attachment *att, bool surprise)
+{
+	if (!att->told) {
+		attachment_tell(att, surprise);
+		return;
+	}
+	hash_del_rcu(&att->node);
+	mutex_unlock(&stack_lock);
+	attachment_drop(att, NULL);
+	mutex_lock(&stack_lock);
+}
+
 /*
  * stack_announce() - tell all filters of a disk that it is about to go
  *
@@ -288,16 +301,10 @@ void stack_remove(struct block_device *bdev)
 			next = att;
 			break;
 		}
-		if (next && next->parked) {
+		if (next && next->parked)
 			next->lost = true;
-		} else if (next && !next->told) {
-			attachment_tell(next, false);
-		} else if (next) {
-			hash_del_rcu(&next->node);
-			mutex_unlock(&stack_lock);
-			attachment_drop(next, NULL);
-			mutex_lock(&stack_lock);
-		}
+		else if (next)
+			attachment_end(next, false);
 	} while (next);
 	mutex_unlock(&stack_lock);
 }
@@ -364,14 +371,8 @@ void stack_unpark(struct gendisk *disk)
 			if (att->lost)
 				lost = att;
 		}
-		if (lost && !lost->told) {
-			attachment_tell(lost, true);
-		} else if (lost) {
-			hash_del_rcu(&lost->node);
-			mutex_unlock(&stack_lock);
-			attachment_drop(lost, NULL);
-			mutex_lock(&stack_lock);
-		}
+		if (lost)
+			attachment_end(lost, true);
 	} while (lost);
 	mutex_unlock(&stack_lock);
 }
