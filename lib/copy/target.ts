@@ -49,6 +49,7 @@ const refuse = (path: string, code: string, reason: string, hint: string): Blkfi
 
 /** Node's own errors say which call failed on which path; some have a usual cause. */
 function explain(error: unknown, path: string): unknown {
+  if (error instanceof BlkfilterError) return error;
   const { code, errno, syscall } = error as NodeJS.ErrnoException;
   const hints: Record<string, [reason: string, hint: string]> = {
     EBUSY: ['the device is mounted, or part of something else (LVM, RAID, swap)', 'unmount it: `lsblk` shows what uses it'],
