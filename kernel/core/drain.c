@@ -24,9 +24,12 @@
  * in flight takes. Bios that had waited there already, while somebody else held
  * them back, are let in with the rest; the second round is for them.
  *
- * Not covered: bios that blk-throttle holds back, that a dm device defers because
- * its user has suspended it, or that lie on the list of a task which sleeps in the
- * submit_bio of a device stacked above.
+ * Not waited for: bios that a filter or blk-throttle holds back, or that a dm device
+ * defers because its user has suspended it. Filters that need to are shown them again
+ * when they go on (walk.c).
+ *
+ * Not covered: bios that lie on the list of a task which sleeps in the submit_bio of a
+ * device stacked above.
  */
 #include <linux/delay.h>
 #include <linux/jiffies.h>
@@ -38,6 +41,7 @@
 
 #include "compat.h"
 #include "drain.h"
+#include "hook.h"
 
 #define DRAIN_TIMEOUT	(30 * HZ)
 
@@ -99,7 +103,7 @@ static int drain_queue(struct gendisk *disk)
 int blkfilter_drain(struct block_device *bdev)
 {
 	struct gendisk *disk = bdev->bd_disk;
-	int round, ret = 0;
+	int round, ret = hook_sync();
 
 	for (round = 0; round < 2 && !ret; round++) {
 		synchronize_rcu_tasks();

@@ -14,13 +14,16 @@
  *	del_gendisk,		redirected to lifecycle.c, which calls them itself in
  *	blk_mark_disk_dead,	the midst of what it has to do
  *	bdev_disk_changed
+ *	__blk_throtl_bio,	seen: bios that blk-throttle may hold back, and all once
+ *	submit_bio_noacct_nocheck  more when it lets them go; the second is hooked when
+ *				the first was called, which is where there are limits
  *	blk_execute_rq,		seen: requests that are no bios
  *	blk_execute_rq_nowait
  *	set_capacity,		seen: devices that grow and shrink
  *	set_capacity_and_notify,
  *	bdev_resize_partition
  *
- * All but the first are hooked as long as the module is loaded. PERMANENT keeps the
+ * All but submit_bio_noacct* are hooked as long as the module is loaded. PERMANENT keeps the
  * sysctl kernel.ftrace_enabled from switching them off. A hooked function is never
  * called past its entry, which kernels with IBT forbid: where the module calls one
  * that it has hooked, the hook knows the call by the address that it returns to, and
@@ -127,15 +130,17 @@ static void notrace submit_bio_callback(unsigned long ip, unsigned long parent_i
 					struct ftrace_regs *fregs)
 {
 	struct bio *bio = (struct bio *)compat_ftrace_arg(fregs, 0);
+	bool again = bio_flagged(bio, BIO_REMAPPED);
 
-	if (bio_flagged(bio, BIO_REMAPPED))
-		return;
-	if (static_branch_unlikely(&bios_redirected) &&
+	if (!again && static_branch_unlikely(&bios_redirected) &&
 	    (within_module(parent_ip, THIS_MODULE) ||
 	     compat_ftrace_ip(fregs) == (unsigned long)submit_bio_entry))
 		return;
 	preempt_disable_notrace();
-	walk_atomic(bio);
+	if (again)
+		walk_again(bio);
+	else
+		walk_atomic(bio);
 	preempt_enable_notrace();
 }
 
@@ -162,6 +167,73 @@ static struct hook bio_redirect_hook = {
 	.ops = REDIRECT_OPS(submit_bio_redirect),
 	.functions = { "submit_bio_noacct" },
 };
+
+/* ---- Throttled I/O ------------------------------------------------------ */
+
+static void notrace throttled_callback(unsigned long ip, unsigned long parent_ip,
+				       struct ftrace_ops *ops,
+				       struct ftrace_regs *fregs)
+{
+	preempt_disable_notrace();
+	walk_again((struct bio *)compat_ftrace_arg(fregs, 0));
+	preempt_enable_notrace();
+}
+
+/* What blk-throttle lets go comes this way. So does all else, a second time. */
+static struct hook throttled_hook = {
+	.ops = SEE_OPS(throttled_callback),
+	.functions = { "submit_bio_noacct_nocheck" },
+};
+
+static int throttled_hooked = 1;
+
+static void throttling_begins(struct work_struct *work)
+{
+	int ret = register_ftrace_function(&throttled_hook.ops);
+
+	/* What is on its way past the place of the hook is in its queue then. */
+	synchronize_rcu_tasks();
+	WRITE_ONCE(throttled_hooked, ret);
+}
+static DECLARE_WORK(throttling_work, throttling_begins);
+
+static bool throttling;
+
+static void notrace throttling_callback(unsigned long ip, unsigned long parent_ip,
+					struct ftrace_ops *ops,
+					struct ftrace_regs *fregs)
+{
+	if (unlikely(!READ_ONCE(throttling))) {
+		WRITE_ONCE(throttling, true);
+		schedule_work(&throttling_work);
+	}
+}
+
+/* Called for bios to disks that have limits, before one may be held back. */
+static struct hook throttling_hook = {
+	.ops = SEE_OPS(throttling_callback),
+	.functions = { "__blk_throtl_bio" },
+};
+
+/*
+ * hook_sync() - bios that blk-throttle lets go from now on are seen when it does
+ *
+ * Return: 0, or why not
+ */
+int hook_sync(void)
+{
+	if (!READ_ONCE(throttling))
+		return 0;
+	flush_work(&throttling_work);
+	return READ_ONCE(throttled_hooked);
+}
+
+static void hook_stop_throttled(void)
+{
+	flush_work(&throttling_work);
+	if (!throttled_hooked)
+		unregister_ftrace_function(&throttled_hook.ops);
+}
 
 /* ---- Redirected as long as the module is loaded ------------------------- */
 
@@ -272,6 +344,9 @@ static struct hook see_hook = {
 
 /* Hooked as long as the module is loaded. */
 static struct hook *const lasting_hooks[] = {
+#ifdef CONFIG_BLK_DEV_THROTTLING
+	&throttling_hook,
+#endif
 	&see_hook, &redirect_hook,
 };
 
@@ -324,6 +399,7 @@ static void hook_forget_all(void)
 		ftrace_free_filter(&lasting_hooks[i]->ops);
 	ftrace_free_filter(&bio_hook.ops);
 	ftrace_free_filter(&bio_redirect_hook.ops);
+	ftrace_free_filter(&throttled_hook.ops);
 }
 
 static void hook_unregister_lasting(int count)
@@ -339,7 +415,8 @@ int hook_start(void)
 {
 	int i, ret;
 
-	ret = hook_prepare(&bio_hook) ?: hook_prepare(&bio_redirect_hook);
+	ret = hook_prepare(&bio_hook) ?: hook_prepare(&bio_redirect_hook) ?:
+	      hook_prepare(&throttled_hook);
 	for (i = 0; i < ARRAY_SIZE(lasting_hooks) && !ret; i++)
 		ret = hook_prepare(lasting_hooks[i]);
 	if (ret)
@@ -349,6 +426,7 @@ int hook_start(void)
 		ret = hook_register(lasting_hooks[i]);
 		if (ret) {
 			hook_unregister_lasting(i);
+			hook_stop_throttled();
 			goto forget;
 		}
 	}
@@ -428,5 +506,6 @@ void hook_stop(void)
 {
 	flush_delayed_work(&hook_unused_work);
 	hook_unregister_lasting(ARRAY_SIZE(lasting_hooks));
+	hook_stop_throttled();
 	hook_forget_all();
 }

@@ -12,6 +12,7 @@ void hook_stop(void);
 
 int hook_get(bool redirect);
 void hook_put(bool redirect);
+int hook_sync(void);
 
 /* ioctl.c: what our three commands are redirected to. */
 bool ioctl_is_ours(unsigned int cmd);

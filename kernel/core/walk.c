@@ -22,15 +22,16 @@
  *	when a stacking driver sends the bio on to another device. Remainders of a
  *	split and requeued bios carry it along.
  *
- * Bios that sleep
+ * Again
  *
  *	Draining (drain.c) waits for bios that have passed the hook, but not for one
- *	that a filter sleeps over or holds. It has met the filters above that one
- *	long before it reaches the device: cbt would have marked its block in an
- *	epoch that may be over by then. So filters that ask for it are shown such a
- *	bio again in the last moment, from which to its queue the task does not
- *	sleep. A filter that does not ask, attached above while a bio is in another's
- *	hands, does not see that bio.
+ *	that somebody holds back on its way to the device: a filter that sleeps over
+ *	it, blk-throttle, a device-mapper device that is suspended. By the time that
+ *	it goes on, the epoch that cbt has marked its block in may be over. So filters
+ *	that ask for it (SEES_RELEASED) are shown such a bio again when it goes on,
+ *	from where to its queue the task does not sleep. Too often does no harm there:
+ *	remainders of a split are shown to them again, too. A filter that does not ask,
+ *	attached above while a bio is in another's hands, does not see that bio.
  */
 #include <linux/blkdev.h>
 #include <linux/export.h>
@@ -85,7 +86,7 @@ static bool notrace range_cut(struct blkfilter_range *range, struct block_device
  * that the bio was submitted to this is its range as it stands, even beyond the
  * device's end: the kernel will fail such a bio, unless the device is growing right
  * now, and then the filter must have seen it. The whole disk is shown its
- * partitions' bios likewise.
+ * partitions' bios likewise. A bio that was remapped has its place on the disk already.
  */
 static bool notrace bio_concerns(struct bio *bio, struct blkfilter_attachment *att,
 				 struct blkfilter_range *range)
@@ -93,9 +94,11 @@ static bool notrace bio_concerns(struct bio *bio, struct blkfilter_attachment *a
 	struct block_device *to = bio->bi_bdev, *own = READ_ONCE(att->bdev);
 
 	bio_range(bio, range);
-	if (own == to)
-		return true;
-	range->sector += to->bd_start_sect;
+	if (!bio_flagged(bio, BIO_REMAPPED)) {
+		if (own == to)
+			return true;
+		range->sector += to->bd_start_sect;
+	}
 	return !bdev_is_partition(own) || range_cut(range, own);
 }
 
@@ -141,6 +144,24 @@ void notrace walk_atomic(struct bio *bio)
 		bio_set_met(bio);
 }
 
+/*
+ * walk_again() - a bio goes on that may have been held back
+ *
+ * Shown to the filters that its time matters to, whatever their altitude. With
+ * preemption disabled.
+ */
+void notrace walk_again(struct bio *bio)
+{
+	struct blkfilter_attachment *att;
+	struct blkfilter_range range;
+
+	stack_for_each_rcu(att, bio->bi_bdev->bd_disk) {
+		if ((att->flt->ops->flags & BLKFILTER_SEES_RELEASED) &&
+		    bio_concerns(bio, att, &range))
+			att->flt->ops->filter_bio(att->flt, bio, range);
+	}
+}
+
 /* walk_may_sleep() - is there a filter that needs the redirect? No preemption. */
 bool notrace walk_may_sleep(struct bio *bio)
 {
@@ -183,19 +204,6 @@ static bool ask(struct blkfilter_attachment *att, struct bio *bio,
 	return ops->submit_bio(bio);
 }
 
-/* To the filters that a bio's time matters to, whatever their altitude. */
-static void show_released(struct bio *bio)
-{
-	struct blkfilter_attachment *att;
-	struct blkfilter_range range;
-
-	stack_for_each_rcu(att, bio->bi_bdev->bd_disk) {
-		if ((att->flt->ops->flags & BLKFILTER_SEES_RELEASED) &&
-		    bio_concerns(bio, att, &range))
-			att->flt->ops->filter_bio(att->flt, bio, range);
-	}
-}
-
 /*
  * Take a bio down the stack from below @place, and on to the device. One that must
  * not wait is sent back before any filter has seen it: its submitter comes again
@@ -236,7 +244,7 @@ static void walk_down(struct bio *bio, struct place place, bool released)
 		preempt_disable();
 	}
 	if (released)
-		show_released(bio);
+		walk_again(bio);
 	bio_set_met(bio);
 	preempt_enable();
 

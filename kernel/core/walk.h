@@ -9,6 +9,7 @@ struct block_device;
 struct gendisk;
 
 void walk_atomic(struct bio *bio);
+void walk_again(struct bio *bio);
 bool walk_may_sleep(struct bio *bio);
 void walk_redirected(struct bio *bio);
 

@@ -5,7 +5,7 @@
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { readdirSync, readFileSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { basename } from 'node:path';
 import { after, before, describe, it } from 'node:test';
 
@@ -17,10 +17,11 @@ import { run, sh, until } from './support/run.js';
 const SECTORS = 65536;
 const PATTERN = Buffer.from('in flight');
 
-/** Sets a write under way; the promise inside tells when it is done. */
-async function write(device: string, sector: number): Promise<{ done: Promise<unknown> }> {
+/** Sets a write under way, by a process in a control group; the promise inside tells when it is done. */
+async function write(device: string, sector: number, group?: string): Promise<{ done: Promise<unknown> }> {
   sh(`{ printf '${PATTERN.toString()}'; head -c 4096 /dev/zero; } | head -c 4096 > /run/pattern`);
-  const dd = spawn('dd', ['if=/run/pattern', `of=${device}`, 'bs=4096', 'count=1', 'oflag=direct,seek_bytes', `seek=${sector * 512}`, 'status=none']);
+  const enter = group === undefined ? '' : `echo $$ > ${group}/cgroup.procs; `;
+  const dd = spawn('sh', ['-c', `${enter}exec dd "$@"`, 'dd', 'if=/run/pattern', `of=${device}`, 'bs=4096', 'count=1', 'oflag=direct,seek_bytes', `seek=${sector * 512}`, 'status=none']);
   const done = once(dd, 'close');
   // It sleeps in write(2), whose number is 1.
   await until('the write to be in flight', () => readFileSync(`/proc/${dd.pid}/syscall`, 'utf8').startsWith('1 '));
@@ -108,6 +109,49 @@ for (const { title, create, remove } of slow) {
     });
   });
 }
+
+describe('a write that is held back on its way', () => {
+  const group = '/run/cgroup/slow';
+  let path: string;
+  before(() => {
+    path = dmCreate('held', `0 ${SECTORS} linear /dev/sdb 0`);
+  });
+  after(() => void dmRemove('held'));
+
+  for (const { by, sector, hold, release } of [
+    {
+      by: 'a device-mapper device that is suspended',
+      sector: 1024,
+      hold: () => void sh('dmsetup suspend --noflush --nolockfs held'),
+      release: () => void sh('dmsetup resume held'),
+    },
+    {
+      by: 'a limit of its control group',
+      sector: 2048,
+      hold: () => void sh(`mkdir -p /run/cgroup; mount -t cgroup2 none /run/cgroup; echo +io > /run/cgroup/cgroup.subtree_control;
+        mkdir ${group}; echo "$(cat /sys/class/block/${basename(path)}/dev) wbps=1024" > ${group}/io.max`),
+      release: () => undefined,
+    },
+  ]) {
+    it(`by ${by}: it counts as a change when it goes on`, async () => {
+      const device = await open(path);
+      const tracker = await device.attach('cbt', { blockSize: '4KiB' });
+      hold();
+      const { done } = await write(path, sector, existsSync(group) ? group : undefined);
+      const { epoch } = await tracker.checkpoint();
+      assert.ok(!arrived('/dev/sdb', sector), 'the write was not held back');
+      release();
+      await done;
+      assert.ok(arrived('/dev/sdb', sector));
+      const extents = [];
+      for await (const extent of tracker.changes({ since: epoch })) extents.push(extent);
+      assert.deepEqual(extents, [{ sector, count: 8 }]);
+      await tracker.detach();
+      await device.close();
+      sh(`[ ! -d ${group} ] || { rmdir ${group}; umount /run/cgroup; }`);
+    });
+  }
+});
 
 describe('a device whose I/O in flight cannot be known', () => {
   before(() => {
