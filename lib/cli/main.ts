@@ -9,6 +9,7 @@ import { addChanges } from './commands/changes.js';
 import { addCheckpoint } from './commands/checkpoint.js';
 import { addDetach } from './commands/detach.js';
 import { addDoctor } from './commands/doctor.js';
+import { addMap } from './commands/map.js';
 import { addModule } from './commands/module.js';
 import { addRule } from './commands/rule.js';
 import { addStatus } from './commands/status.js';
@@ -31,7 +32,10 @@ const program = new Command('blkfilter')
   // Errors go through complain(), for --json. What is written here is the help that was not asked for.
   .configureOutput({ outputError: () => undefined, ...(json && { writeErr: () => undefined }) });
 
-for (const add of [addDoctor, addModule, addStatus, addAttach, addDetach, addRule, addCheckpoint, addChanges]) add(program);
+const commands = [
+  addDoctor, addModule, addStatus, addAttach, addDetach, addRule, addCheckpoint, addChanges, addMap,
+];
+for (const add of commands) add(program);
 
 /** Commander's errors are all about usage, except that it ends --help and --version with one too. */
 function fail(error: unknown): number {
