@@ -6,7 +6,8 @@ import { BlkfilterError, explain, explainFailure } from './errors.js';
 import { ChangeTracker, type CbtOptions } from './filters/cbt.js';
 import { Filter } from './filters/filter.js';
 import { native } from './native.js';
-import { check, filterName } from './options.js';
+import { check, extent, filterName } from './options.js';
+import { nameOfNumber } from './stack.js';
 import { altitudes, bypassedOf, coreLoaded, filtersOf, isDax, type AttachedFilter } from './sysfs.js';
 import { SECTOR_SIZE } from './units.js';
 
@@ -73,13 +74,35 @@ export class BlockDevice {
   }
 
   /**
+   * Reads from the disk itself, past the page cache: what a file system above wrote is there as soon as it is on its way
+   * to the disk, whatever was read here before.
+   * @param sector where to begin; on a disk with larger blocks (4Kn) a multiple of theirs
+   * @param count how many sectors, likewise; all of it is held in memory
+   * @throws {BlkfilterError} `EIO`; `ENXIO` the device ends before; `EINVAL` no multiple of the disk's blocks
+   */
+  async read(sector: number, count: number): Promise<Buffer> {
+    const range = check(extent, { sector, count }, 'read');
+    return this.#connection.call('', (handle) => handle.read(range.sector, range.count));
+  }
+
+  /**
+   * Writes out what was written to the device's node and is only in the page cache yet. What file systems hold back is not
+   * among it.
+   * @throws {BlkfilterError} `EIO`
+   */
+  async flush(): Promise<void> {
+    await this.#connection.call('', (handle) => handle.flush());
+  }
+
+  /**
    * Attaches a filter, on the fly: nothing has to be unmounted or stopped. When this is done, all I/O that has not
    * completed yet is seen by the filter.
    * @param name the filter's registered name
    * @param options the filter's own
    * @returns the filter's handle: a {@link ChangeTracker} for `cbt`
    * @throws {BlkfilterError} `ERR_BLKFILTER_ARGUMENT` an option is wrong; `ENOENT` no such filter; `EALREADY`; `EBUSY`
-   *   its altitude is taken; `ENOTSUP` not all I/O to the device could be known; `EPERM`; `ENODEV`; `EMODULE`. After an error the filter is not attached by this call
+   *   its altitude is taken; `ENOTSUP` not all I/O to the device could be known; `EPERM`; `ENODEV`; `EMODULE`. After an
+   *   error the filter is not attached by this call
    */
   async attach<Name extends string>(name: Name, options?: OptionsOf<Name>): Promise<HandleOf<Name>> {
     const filter = this.#handle(name);
@@ -144,6 +167,18 @@ export class BlockDevice {
   get #folder(): string {
     const { major, minor } = this.#connection.handle;
     return `/sys/dev/block/${major}:${minor}`;
+  }
+
+  /**
+   * The kernel's name of the device, such as `sda1`.
+   * @throws {BlkfilterError} `ENODEV` it is gone
+   */
+  async kernelName(): Promise<string> {
+    const { major, minor } = this.#connection.handle;
+    const name = await nameOfNumber(`${major}:${minor}`);
+    if (name !== undefined) return name;
+    const context = { path: this.path, coreLoaded: true };
+    throw new BlkfilterError({ code: 'ENODEV', ...explain('open', 'ENODEV', context), path: this.path });
   }
 
   /** The filters that are attached, highest altitude first. */

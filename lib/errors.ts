@@ -25,6 +25,7 @@ export interface ErrorParts {
  * Besides the kernel's codes there are
  * - `EGENERATION`: tracking had a gap since the generation that was asked for;
  * - `EMODULE`: the kernel module is not loaded, not built, or cannot be loaded or unloaded;
+ * - `EVERIFY`: a copy is not what its source is;
  * - `ERR_BLKFILTER_ARGUMENT`: an option or argument is wrong; nothing was changed;
  * - `ERR_BLKFILTER_ADDON`: the native addon is not built, or not for this machine.
  */
@@ -133,6 +134,14 @@ const requests: Record<string, Record<string, Explain>> = {
     ENOMEDIUM: () => ({ reason: 'the drive is empty', hint: 'insert a medium' }),
   },
   BLKGETSIZE64: {},
+  read: {
+    EIO: () => ({ reason: 'the disk could not read there', hint: '`dmesg` tells what it answered' }),
+    ENXIO: () => ({ reason: 'the device ends before that', hint: '`blkfilter status` shows how many sectors it has' }),
+    EINVAL: () => ({
+      reason: 'not a whole number of the disk\'s blocks',
+      hint: '`lsblk -o NAME,LOG-SEC` tells their size: begin and end at a multiple of it',
+    }),
+  },
   BLKFILTER_ATTACH: {
     ENOENT: ({ filter }) => ({
       reason: `no filter named '${filter}' is registered`,

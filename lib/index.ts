@@ -9,6 +9,8 @@ export {
   type ChangesBatch,
   type ChangesOptions,
   type Checkpoint,
+  type CheckpointOptions,
+  type FrozenCheckpoint,
 } from './filters/cbt.js';
 export { type ChangeBitmap } from './extents.js';
 export { filteredDevices, type AttachedFilter, type FilteredDevice } from './sysfs.js';
@@ -25,6 +27,8 @@ export { hottestAreas } from './map/areas.js';
 export { fittingColumns, heatMapText, type HeatTextOptions } from './map/text.js';
 export { heatMapHtml, type HeatHtmlOptions } from './map/html.js';
 export { doctor, type Check } from './doctor.js';
+export { sync, type SyncOptions, type SyncProgress, type SyncResult } from './copy/sync.js';
+export { type NotFrozen } from './freeze.js';
 export * as modules from './modules.js';
 export * as rules from './rules.js';
 export { type AttachRule } from './rules.js';

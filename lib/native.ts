@@ -12,6 +12,10 @@ export interface NativeDevice {
   attach(filter: string): Promise<void>;
   detach(filter: string): Promise<void>;
   ctl(filter: string, command: number, data: Uint8Array): Promise<Buffer>;
+  /** Past the page cache. */
+  read(sector: number, count: number): Promise<Buffer>;
+  /** Writes out what the page cache holds of it. */
+  flush(): Promise<void>;
   close(): Promise<void>;
 }
 
@@ -55,6 +59,10 @@ interface NativeCbt {
 export interface Addon {
   readonly filterNameLength: number;
   open(path: string): Promise<NativeDevice>;
+  /** Makes a hole in a file, or zeroes on a device, of so many bytes. */
+  punch(fd: number, offset: number, length: number): Promise<void>;
+  /** Whether nobody else has locked the file. The lock goes when it is closed, or the process ends. */
+  lock(fd: number): boolean;
   readonly cbt: NativeCbt;
 }
 

@@ -29,6 +29,13 @@ export const generation = z
   .refine((uuid) => /[^0-]/.test(uuid), 'the nil UUID is no generation')
   .transform((uuid) => uuid.toLowerCase());
 
+export const rangeEndsExactly = ({ sector, count }: { sector: number; count?: number | undefined }): boolean =>
+  Number.isSafeInteger(sector + (count ?? 0));
+
+export const extent = z
+  .strictObject({ sector: whole, count: z.int().positive() })
+  .refine(rangeEndsExactly, 'the extent ends beyond any device');
+
 export const signal = z.instanceof(AbortSignal);
 
 /** A filter's name: what fits into the kernel's field, which need not be terminated. */

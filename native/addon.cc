@@ -10,6 +10,8 @@ static Napi::Object Init(Napi::Env env, Napi::Object exports) {
   env.SetInstanceData(new AddonData{Napi::Persistent(Handle::Define(env))});
   exports["filterNameLength"] = Napi::Number::New(env, BLKFILTER_NAME_LENGTH);
   exports["open"] = Napi::Function::New<Open>(env, "open");
+  exports["punch"] = Napi::Function::New<Punch>(env, "punch");
+  exports["lock"] = Napi::Function::New<Lock>(env, "lock");
   exports["cbt"] = CbtExports(env);
   return exports;
 }

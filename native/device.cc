@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <linux/blk-filter.h>
 #include <linux/fs.h>
+#include <sys/file.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
@@ -12,6 +13,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <cmath>
+#include <cstdlib>
 #include <cstring>
 #include <vector>
 
@@ -55,8 +57,10 @@ Device::Device(const std::string& path) {
 Device::~Device() { Close(); }
 
 void Device::Close() {
-  if (fd_ >= 0) close(fd_);
-  fd_ = -1;
+  for (int* fd : {&fd_, &direct_fd_}) {
+    if (*fd >= 0) close(*fd);
+    *fd = -1;
+  }
 }
 
 void Device::Ioctl(unsigned long ioctl_number, void* argument, const char* request) const {
@@ -74,11 +78,34 @@ uint32_t Device::Ctl(const std::string& filter, uint32_t command, void* opt, uin
   return ctl.optlen;
 }
 
+void Device::Flush() const {
+  if (fsync(fd_) != 0) throw SystemError(errno, "fsync");
+}
+
+// The page cache of a device knows nothing of what a file system on it writes: what was read once would be read again,
+// however old.
+void Device::Read(void* data, size_t length, uint64_t offset) {
+  if (direct_fd_ < 0) {
+    // Not by its path, which may name another device by now.
+    const std::string self = "/proc/self/fd/" + std::to_string(fd_);
+    direct_fd_ = open(self.c_str(), O_RDONLY | O_CLOEXEC | O_DIRECT);
+    if (direct_fd_ < 0) throw SystemError(errno, "open");
+  }
+  for (size_t done = 0; done < length;) {
+    const ssize_t got = pread(direct_fd_, static_cast<char*>(data) + done, length - done, offset + done);
+    if (got < 0 && errno == EINTR) continue;
+    // Nothing at all: the device ends before that.
+    if (got <= 0) throw SystemError(got < 0 ? errno : ENXIO, "read");
+    done += got;
+  }
+}
+
 Napi::Function Handle::Define(Napi::Env env) {
   return DefineClass(env, "Device",
                      {InstanceAccessor<&Handle::Major>("major"), InstanceAccessor<&Handle::Minor>("minor"),
                       InstanceMethod<&Handle::Sectors>("sectors"), InstanceMethod<&Handle::Attach>("attach"),
-                      InstanceMethod<&Handle::Detach>("detach"), InstanceMethod<&Handle::Ctl>("ctl"),
+                      InstanceMethod<&Handle::Detach>("detach"), InstanceMethod<&Handle::Ctl>("ctl"), InstanceMethod<&Handle::Read>("read"),
+                      InstanceMethod<&Handle::Flush>("flush"),
                       InstanceMethod<&Handle::Close>("close")});
 }
 
@@ -142,6 +169,29 @@ Napi::Value Handle::Ctl(const Napi::CallbackInfo& info) {
       });
 }
 
+// read(sector, count): a buffer that the garbage collector frees.
+Napi::Value Handle::Read(const Napi::CallbackInfo& info) {
+  const uint64_t offset = Uint64From(info[0]) * 512;
+  const uint64_t length = Uint64From(info[1]) * 512;
+  return RunOn(
+      info.Env(), device_, std::unique_ptr<void, decltype(&std::free)>(nullptr, &std::free),
+      [offset, length](Device& device, std::unique_ptr<void, decltype(&std::free)>& data) {
+        data.reset(std::aligned_alloc(kAlignment, (length + kAlignment - 1) / kAlignment * kAlignment));
+        if (!data) throw SystemError(ENOMEM, "read");
+        device.Read(data.get(), length, offset);
+      },
+      [length](Napi::Env env, std::unique_ptr<void, decltype(&std::free)>& data) {
+        return Napi::Buffer<uint8_t>::New(env, static_cast<uint8_t*>(data.release()), length,
+                                          [](Napi::Env, uint8_t* bytes) { std::free(bytes); });
+      });
+}
+
+Napi::Value Handle::Flush(const Napi::CallbackInfo& info) {
+  return RunOn(
+      info.Env(), device_, 0, [](const Device& device, int) { device.Flush(); },
+      [](Napi::Env env, int) { return Undefined(env); });
+}
+
 // Behind everything that was called before; once more does nothing.
 Napi::Value Handle::Close(const Napi::CallbackInfo& info) {
   device_->closing = true;
@@ -158,6 +208,24 @@ Napi::Value Open(const Napi::CallbackInfo& info) {
       [](Napi::Env env, std::shared_ptr<Device>& device) {
         return env.GetInstanceData<AddonData>()->handle.New({Napi::External<std::shared_ptr<Device>>::New(env, &device)});
       });
+}
+
+Napi::Value Punch(const Napi::CallbackInfo& info) {
+  const int fd = info[0].As<Napi::Number>().Int32Value();
+  const uint64_t offset = Uint64From(info[1]);
+  const uint64_t length = Uint64From(info[2]);
+  return RunAsync(
+      info.Env(), nullptr, 0,
+      [fd, offset, length](int) {
+        if (fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, offset, length) != 0) {
+          throw SystemError(errno, "fallocate");
+        }
+      },
+      [](Napi::Env env, int) { return Undefined(env); });
+}
+
+Napi::Value Lock(const Napi::CallbackInfo& info) {
+  return Napi::Boolean::New(info.Env(), flock(info[0].As<Napi::Number>().Int32Value(), LOCK_EX | LOCK_NB) == 0);
 }
 
 Napi::Number NumberFrom(Napi::Env env, uint64_t value) {

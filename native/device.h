@@ -26,6 +26,10 @@ class Device {
   void Ioctl(unsigned long number, void* argument, const char* request) const;
   // One BLKFILTER_CTL. Returns the bytes that the filter left at `opt`.
   uint32_t Ctl(const std::string& filter, uint32_t command, void* opt, uint32_t length, const char* request) const;
+  // Writes out what the page cache holds of it.
+  void Flush() const;
+  // All of `length` bytes at `offset`, past the page cache, to `data`, which is aligned to kAlignment.
+  void Read(void* data, size_t length, uint64_t offset);
 
   // Closing begins when close() is called, not when it is done: what is called after it fails.
   bool closing = false;
@@ -34,7 +38,12 @@ class Device {
 
  private:
   int fd_ = -1;
+  // Opened by the first Read(). Calls run one after the other, so nobody else does at the same time.
+  int direct_fd_ = -1;
 };
+
+// What O_DIRECT asks of memory, at most, on any device.
+constexpr size_t kAlignment = 4096;
 
 class Handle : public Napi::ObjectWrap<Handle> {
  public:
@@ -51,6 +60,8 @@ class Handle : public Napi::ObjectWrap<Handle> {
   Napi::Value Attach(const Napi::CallbackInfo& info);
   Napi::Value Detach(const Napi::CallbackInfo& info);
   Napi::Value Ctl(const Napi::CallbackInfo& info);
+  Napi::Value Read(const Napi::CallbackInfo& info);
+  Napi::Value Flush(const Napi::CallbackInfo& info);
   Napi::Value Close(const Napi::CallbackInfo& info);
 
   std::shared_ptr<Device> device_;
@@ -63,6 +74,12 @@ struct AddonData {
 
 // open(path): a promise of a handle.
 Napi::Value Open(const Napi::CallbackInfo& info);
+
+// punch(fd, offset, length): a promise; makes a hole in a file, zeroes on a device. The caller keeps `fd` open.
+Napi::Value Punch(const Napi::CallbackInfo& info);
+
+// lock(fd): whether nobody else has locked the file. The lock goes when it is closed, or the process ends.
+Napi::Value Lock(const Napi::CallbackInfo& info);
 
 // Runs `work(device, state)` behind what the device is already doing. Rejects with EBADF once close() was called.
 template <class State, class Work, class Convert>

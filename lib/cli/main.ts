@@ -13,6 +13,7 @@ import { addMap } from './commands/map.js';
 import { addModule } from './commands/module.js';
 import { addRule } from './commands/rule.js';
 import { addStatus } from './commands/status.js';
+import { addSync } from './commands/sync.js';
 import { complain, exit } from './output.js';
 
 const { version } = createRequire(import.meta.url)('../../package.json') as { version: string };
@@ -32,10 +33,20 @@ const program = new Command('blkfilter')
   // Errors go through complain(), for --json. What is written here is the help that was not asked for.
   .configureOutput({ outputError: () => undefined, ...(json && { writeErr: () => undefined }) });
 
-const commands = [
-  addDoctor, addModule, addStatus, addAttach, addDetach, addRule, addCheckpoint, addChanges, addMap,
-];
-for (const add of commands) add(program);
+for (const add of [
+  addDoctor,
+  addModule,
+  addStatus,
+  addAttach,
+  addDetach,
+  addRule,
+  addCheckpoint,
+  addChanges,
+  addMap,
+  addSync,
+]) {
+  add(program);
+}
 
 /** Commander's errors are all about usage, except that it ends --help and --version with one too. */
 function fail(error: unknown): number {

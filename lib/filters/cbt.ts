@@ -3,8 +3,10 @@ import { z } from 'zod';
 
 import { BlkfilterError } from '../errors.js';
 import { ChangeBitmap, ExtentJoiner, extentsOf } from '../extents.js';
+import { Freeze, type NotFrozen } from '../freeze.js';
 import { native } from '../native.js';
-import { check, checkAnswer, generation, signal, size, whole } from '../options.js';
+import { check, checkAnswer, extent, generation, rangeEndsExactly, signal, size, whole } from '../options.js';
+import { nameOfNumber } from '../stack.js';
 import { SECTOR_SIZE, type Extent } from '../units.js';
 import { Filter } from './filter.js';
 
@@ -12,9 +14,6 @@ import { Filter } from './filter.js';
 const BATCH = 4096;
 
 const epoch = z.int().min(1);
-
-const rangeEndsExactly = ({ sector, count }: { sector: number; count?: number | undefined }): boolean =>
-  Number.isSafeInteger(sector + (count ?? 0));
 
 const readOptions = z
   .strictObject({
@@ -26,9 +25,7 @@ const readOptions = z
   })
   .refine(rangeEndsExactly, 'the range ends beyond any device');
 
-const extent = z
-  .strictObject({ sector: whole, count: z.int().positive() })
-  .refine(rangeEndsExactly, 'the extent ends beyond any device');
+const checkpointOptions = z.strictObject({ freeze: z.boolean().optional() });
 
 const infoAnswer = z.object({
   sectors: whole,
@@ -74,6 +71,22 @@ export interface Checkpoint {
   generation: string;
   /** What changes from now on is reported as changed since this epoch. */
   epoch: number;
+}
+
+/** How to take a checkpoint. */
+export interface CheckpointOptions {
+  /**
+   * Freeze the file systems that are mounted on the device, or on what is built on it, while the epoch begins: what the disk
+   * holds then is as clean as after an unmount.
+   */
+  freeze?: boolean;
+}
+
+/** A checkpoint for which file systems were to be frozen. */
+export interface FrozenCheckpoint extends Checkpoint {
+  /** Where those are mounted that were frozen. Empty: none is mounted, or they do not know how. */
+  frozen: string[];
+  notFrozen: NotFrozen[];
 }
 
 /** What to read. */
@@ -184,10 +197,26 @@ export class ChangeTracker extends Filter {
   /**
    * Ends the current epoch and starts the next. What changes after this is done is reported as changed since the new
    * epoch, whenever it was submitted.
-   * @throws {BlkfilterError} `EPERM`; `ENOENT` cbt is not attached; `ETIMEDOUT` the disk hangs;
-   *   `ENOTSUP` the I/O statistics of a device-mapper or RAID device are off; `ENODEV`
+   * @returns with `freeze`, which file systems were frozen too
+   * @throws {BlkfilterError} `EPERM`; `ENOENT` cbt is not attached; `ETIMEDOUT` the disk hangs, or was too slow for the
+   *   minute that file systems are frozen at most; `ENOTSUP` the I/O statistics of a device-mapper or RAID device are off;
+   *   `ENODEV`; `ERR_BLKFILTER_ARGUMENT`
    */
-  async checkpoint(): Promise<Checkpoint> {
+  async checkpoint(options: CheckpointOptions & { freeze: true }): Promise<FrozenCheckpoint>;
+  async checkpoint(options?: CheckpointOptions): Promise<Checkpoint>;
+  async checkpoint(options: CheckpointOptions = {}): Promise<Checkpoint | FrozenCheckpoint> {
+    if (!check(checkpointOptions, options, 'checkpoint').freeze) return this.#beginEpoch();
+    const { major, minor } = this.connection.handle;
+    const freeze = await Freeze.above((await nameOfNumber(`${major}:${minor}`)) ?? '');
+    try {
+      const checkpoint = await this.#beginEpoch();
+      return { ...checkpoint, frozen: freeze?.frozen ?? [], notFrozen: freeze?.failed ?? [] };
+    } finally {
+      await freeze?.thaw();
+    }
+  }
+
+  async #beginEpoch(): Promise<Checkpoint> {
     const answer = await this.connection.call(this.name, (handle) => native().cbt.checkpoint(handle));
     return checkAnswer(checkpointAnswer, answer, 'checkpoint');
   }

@@ -8,6 +8,7 @@ import './errno.test.js';
 import './drain.test.js';
 import './replica.test.js';
 import './sparse.test.js';
+import './sync.test.js';
 import './stacking.test.js';
 import './devices.test.js';
 import './rules.test.js';

@@ -1,18 +1,32 @@
 // SPDX-License-Identifier: MIT
 import type { Command } from 'commander';
 
-import { open } from '../../index.js';
-import { answer, type OutputOptions } from '../output.js';
+import { open, type FrozenCheckpoint } from '../../index.js';
+import { answer, paint, type OutputOptions } from '../output.js';
 
-async function checkpoint(path: string, options: OutputOptions): Promise<void> {
+interface CheckpointFlags extends OutputOptions {
+  freeze?: true;
+}
+
+/** What was frozen, in words. */
+function frozenLines({ frozen, notFrozen }: FrozenCheckpoint): string[] {
+  return [
+    frozen.length ? `frozen meanwhile: ${frozen.join(', ')}` : 'no file system was frozen',
+    ...notFrozen.map(({ path, reason }) => paint('yellow', `not frozen: ${path} (${reason})`)),
+  ];
+}
+
+async function checkpoint(path: string, { freeze, ...options }: CheckpointFlags): Promise<void> {
   const device = await open(path);
   try {
     const tracker = await device.filter('cbt');
-    const { generation, epoch } = await tracker.checkpoint();
-    await answer(options, { device: path, generation, epoch }, () =>
+    const done = await tracker.checkpoint(freeze ? { freeze } : {});
+    const { generation, epoch } = done;
+    await answer(options, { device: path, ...done }, () =>
       [
         `epoch ${epoch} of generation ${generation} begins`,
         `read what changes from now on with: blkfilter changes ${path} --since ${epoch} --generation ${generation}`,
+        ...('frozen' in done ? frozenLines(done as FrozenCheckpoint) : []),
       ].join('\n'),
     );
   } finally {
@@ -24,6 +38,7 @@ export function addCheckpoint(program: Command): void {
   program
     .command('checkpoint DEV')
     .description('end the current epoch of change tracking and start the next')
+    .option('--freeze', 'freeze the file systems on it meanwhile, and say which')
     .option('--json', 'print JSON')
     .action(checkpoint);
 }

@@ -1,0 +1,205 @@
+// SPDX-License-Identifier: MIT
+import { constants, type BigIntStats } from 'node:fs';
+import { open, stat, type FileHandle } from 'node:fs/promises';
+import { dirname } from 'node:path';
+
+import { BlkfilterError, errnoName } from '../errors.js';
+import { native } from '../native.js';
+import { diskSequence, mountsAbove, nameOfNumber, numberOf, overlapping } from '../stack.js';
+import { readIfThere } from '../sysfs.js';
+import { SECTOR_SIZE, formatSize } from '../units.js';
+
+/** What is to be written to. */
+export interface TargetOptions {
+  /** Bytes that it has to have: a file is made so, a device may be larger. */
+  size: number;
+  /** Make the file if there is none. */
+  create: boolean;
+  /** The kernel's name of the device that the data come from: nothing of it is written to. */
+  source?: string;
+}
+
+/** What tells a target from another one, and from what somebody else made of it. */
+export interface TargetIdentity {
+  /** A file's device and inode, or a device's number and disk sequence number. */
+  id: string;
+  size: number;
+  /** Of a file: when it was last written to, in nanoseconds. Nothing tells that of a device. */
+  modified?: string | undefined;
+}
+
+async function identityOf(file: FileHandle): Promise<TargetIdentity> {
+  const status = await file.stat({ bigint: true });
+  if (status.isFile()) {
+    const id = `file ${status.dev}:${status.ino}`;
+    return { id, size: Number(status.size), modified: String(status.mtimeNs) };
+  }
+  const number = numberOf(Number(status.rdev));
+  const name = (await nameOfNumber(number)) ?? '';
+  return { id: `device ${number} ${await diskSequence(name)}`, size: await bytesOf(name) };
+}
+
+const bytesOf = async (name: string): Promise<number> =>
+  Number((await readIfThere(`/sys/class/block/${name}/size`)) ?? 0) * SECTOR_SIZE;
+
+const zeros = Buffer.alloc(1 << 20);
+
+const refuse = (path: string, code: string, reason: string, hint: string): BlkfilterError =>
+  new BlkfilterError({ code, reason, hint, path });
+
+/** Node's own errors say which call failed on which path; some have a usual cause. */
+function explain(error: unknown, path: string): unknown {
+  const { code, errno, syscall } = error as NodeJS.ErrnoException;
+  const hints: Record<string, [reason: string, hint: string]> = {
+    EBUSY: ['the device is mounted, or part of something else (LVM, RAID, swap)', 'unmount it: `lsblk` shows what uses it'],
+    ENOENT: ['no such file or directory', 'make the folder first'],
+    EACCES: ['permission denied', 'run it as root'],
+    EISDIR: ['a folder', 'name a file or a block device'],
+    EROFS: ['read-only', 'write elsewhere, or remount it'],
+    ENOSPC: ['no space left', 'make room, and run it again: it goes on from where that is sound'],
+    EFBIG: ['larger than its file system lets a file be', 'write to another file system'],
+    EDQUOT: ['the quota is used up', 'make room, and run it again'],
+  };
+  const [reason, hint] = hints[code ?? ''] ?? [];
+  if (code === undefined || reason === undefined) return error;
+  return new BlkfilterError({ code, errno, syscall, path, reason, hint, cause: error });
+}
+
+/** A file or device that gets a copy. Nobody else writes to it by this class meanwhile. */
+export class Target {
+  readonly #file: FileHandle;
+  #punches = true;
+
+  private constructor(
+    readonly path: string,
+    readonly isDevice: boolean,
+    /** Bytes. */
+    readonly size: number,
+    file: FileHandle,
+    /** What it was when it was opened; of a file that was made, nothing. */
+    readonly found: TargetIdentity | undefined,
+  ) {
+    this.#file = file;
+  }
+
+  /**
+   * Opens a target to write to it, if that can do no harm. A file gets the size wanted.
+   * @throws {BlkfilterError} `EBUSY` a device is in use, or another run writes to the target; `ENOSPC` a device is too
+   *   small; `EINVAL` it is, or lies on, the source; `ENOENT`; `EACCES`
+   */
+  static async open(path: string, { size, create, source }: TargetOptions): Promise<Target> {
+    try {
+      const status = await stat(path, { bigint: true }).catch((error: unknown) => {
+        if (create && (error as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
+        throw error;
+      });
+      if (status?.isBlockDevice()) return await Target.#openDevice(path, status, size, source);
+      if (status && !status.isFile()) throw refuse(path, 'EINVAL', 'neither a file nor a block device', 'name one of these');
+      const { dev } = status ?? (await stat(dirname(path), { bigint: true }));
+      if (source !== undefined && (await mountsAbove(source)).some((mount) => mount.dev === Number(dev))) {
+        const reason = `it lies on the source itself (${source}): each copy would change what is to be copied`;
+        throw refuse(path, 'EINVAL', reason, 'write to another disk');
+      }
+      return await Target.#openFile(path, size, status);
+    } catch (error) {
+      throw explain(error, path);
+    }
+  }
+
+  static async #openDevice(path: string, { rdev }: BigIntStats, size: number, source?: string): Promise<Target> {
+    const name = await nameOfNumber(numberOf(Number(rdev)));
+    if (name === undefined) throw refuse(path, 'ENODEV', 'the device is gone', '`lsblk -p` lists the disks that are there');
+    if (source !== undefined && (await overlapping(source, name))) {
+      throw refuse(path, 'EINVAL', `it is the source itself, or a part of it (${source})`, 'copy to another disk');
+    }
+    const bytes = await bytesOf(name);
+    if (bytes < size) {
+      const reason = `the device has ${formatSize(bytes)}, and ${formatSize(size)} are needed`;
+      throw refuse(path, 'ENOSPC', reason, 'copy to a device that is as large, or to a file');
+    }
+    // Exclusive: the kernel refuses what is mounted or otherwise held, and keeps it from being so meanwhile.
+    const file = await open(path, constants.O_RDWR | constants.O_EXCL);
+    return new Target(path, true, bytes, file, await identityOf(file));
+  }
+
+  static async #openFile(path: string, size: number, status?: BigIntStats): Promise<Target> {
+    const file = await open(path, constants.O_RDWR | (status ? 0 : constants.O_CREAT), 0o600);
+    try {
+      if (!native().lock(file.fd)) {
+        throw refuse(path, 'EBUSY', 'another run writes to it', 'wait for its end');
+      }
+      const found = status && (await identityOf(file));
+      if (found?.size !== size) await file.truncate(size);
+      return new Target(path, false, size, file, found);
+    } catch (error) {
+      await file.close();
+      throw error;
+    }
+  }
+
+  /** What it is now, after what was written. */
+  async identity(): Promise<TargetIdentity> {
+    return identityOf(this.#file);
+  }
+
+  /**
+   * Writes all of `data`.
+   * @param offset in bytes
+   */
+  async write(offset: number, data: Uint8Array): Promise<void> {
+    try {
+      for (let done = 0; done < data.length; ) {
+        const { bytesWritten } = await this.#file.write(data, done, data.length - done, offset + done);
+        done += bytesWritten;
+      }
+    } catch (error) {
+      throw explain(error, this.path);
+    }
+  }
+
+  /**
+   * Makes bytes zero, without taking room for them where that is possible.
+   * @param offset in bytes, as is `length`
+   */
+  async zero(offset: number, length: number): Promise<void> {
+    if (this.#punches) {
+      try {
+        await native().punch(this.#file.fd, offset, length);
+        return;
+      } catch (error) {
+        const code = errnoName((error as NodeJS.ErrnoException).errno ?? 0);
+        if (!['ENOTSUP', 'EOPNOTSUPP', 'EINVAL', 'ENOSYS'].includes(code)) {
+          throw explain(Object.assign(error as Error, { code }), this.path);
+        }
+        // Neither holes nor a command for zeroes: then as data.
+        this.#punches = false;
+      }
+    }
+    for (let done = 0; done < length; done += zeros.length) {
+      await this.write(offset + done, zeros.subarray(0, Math.min(zeros.length, length - done)));
+    }
+  }
+
+  /**
+   * Reads, for comparing.
+   * @param offset in bytes, as is `length`
+   */
+  async read(offset: number, length: number): Promise<Buffer> {
+    const data = Buffer.allocUnsafe(length);
+    const { bytesRead } = await this.#file.read(data, 0, length, offset);
+    return data.subarray(0, bytesRead);
+  }
+
+  /** Returns when all that was written is safe. */
+  async flush(): Promise<void> {
+    try {
+      await this.#file.sync();
+    } catch (error) {
+      throw explain(error, this.path);
+    }
+  }
+
+  async close(): Promise<void> {
+    await this.#file.close();
+  }
+}

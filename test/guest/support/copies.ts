@@ -1,0 +1,13 @@
+// SPDX-License-Identifier: MIT
+import { attempt, sh } from './run.js';
+
+/** Whether two devices or files begin with the same bytes, on the disks themselves. */
+export function sameBytes(first: string, second: string, bytes: number): boolean {
+  for (const path of [first, second]) sh(`[ ! -b ${path} ] || blockdev --flushbufs ${path}`);
+  return attempt('cmp', '-s', '-n', String(bytes), first, second).status === 0;
+}
+
+/** Takes all that a device holds away, and what was known of copies on it. */
+export function blank(...devices: string[]): void {
+  for (const device of devices) sh(`blkdiscard -f -z -l 512M ${device}; rm -f /run/blkfilter/${device.replace('/dev/', '')}.json`);
+}
