@@ -11,7 +11,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { open, type ChangeTracker } from 'blkfilter';
 
 import { Actor, actorEvents, loadActors, unloadActors } from './support/actor.js';
-import { dmCreate, dmRemove, partition, unpartition } from './support/devices.js';
+import { dmCreate, dmRemove, filters, partition, unpartition } from './support/devices.js';
 import { collected } from './support/extents.js';
 import { plug } from './support/plug.js';
 import { attempt, program, run, sh, until } from './support/run.js';
@@ -20,8 +20,6 @@ import { liveWitnesses, loadWitness, unloadWitness } from './support/witness.js'
 const disk = '/dev/sda';
 const BLOCK = 128;
 
-const filters = (path: string): string[] =>
-  readFileSync(`/sys/class/block/${path.slice(5)}/filter`, 'utf8').split('\n').slice(0, -1);
 const writeBlock = (path: string, block: number): string =>
   sh(`dd if=/dev/zero of=${path} bs=64K seek=${block} count=1 oflag=direct conv=notrunc status=none`);
 const since = (tracker: ChangeTracker, epoch = 1) => collected(tracker.changes({ since: epoch }));
