@@ -5,12 +5,12 @@
 import assert from 'node:assert/strict';
 import { spawn, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdirSync, rmdirSync, writeFileSync } from 'node:fs';
 import { after, afterEach, before, beforeEach, describe, it, type TestContext } from 'node:test';
 
 import { open } from 'blkfilter';
 
 import { partition } from './support/devices.js';
+import { Nulls } from './support/nulls.js';
 import { happened, onlyResults, race, references, type Results } from './support/race.js';
 import { run, sh, until } from './support/run.js';
 import { liveWitnesses, loadWitness, statistics, unloadWitness } from './support/witness.js';
@@ -84,31 +84,6 @@ class Load {
       assert.equal(error, 0, 'fio found data that it had not written');
       assert.ok(write.total_ios > 0 && read.total_ios > 0, `${write.total_ios} writes, ${read.total_ios} reads`);
     }
-  }
-}
-
-/** Disks of null_blk, by the name of their folder in configfs. */
-class Nulls {
-  static readonly #root = '/sys/kernel/config/nullb';
-  readonly names: string[];
-  readonly devices: string[];
-
-  constructor(count: number) {
-    run('modprobe', 'null_blk', 'nr_devices=0');
-    // Newer kernels call the disk like the folder, older ones by its number.
-    this.names = series(count).map((i) => `nullb${i}`);
-    this.devices = this.names.map((name) => `/dev/${name}`);
-    for (const name of this.names) {
-      mkdirSync(`${Nulls.#root}/${name}`);
-      for (const [key, value] of Object.entries({ size: 64, memory_backed: 1, power: 1 })) {
-        writeFileSync(`${Nulls.#root}/${name}/${key}`, String(value));
-      }
-    }
-  }
-
-  remove(): void {
-    for (const name of this.names) rmdirSync(`${Nulls.#root}/${name}`);
-    run('rmmod', 'null_blk');
   }
 }
 
