@@ -105,6 +105,15 @@ async function detachAll(): Promise<void> {
 
 const report = (t: TestContext, results: Results): void => t.diagnostic(JSON.stringify(results));
 
+/** That disks were removed as often as they should, under filters that others attached, detached and commanded. */
+function assertRemoved(results: Results): void {
+  onlyResults(results, { ...poking, remove: '0', restore: '0' });
+  assert.ok(happened(results, 'remove') >= ROUNDS);
+  // Most filters went with the disk.
+  assert.ok(happened(results, 'attach') - (results.detach?.[0] ?? 0) > ROUNDS / 4, JSON.stringify(results));
+  happened(results, 'write');
+}
+
 describe(`races, ${ROUNDS} rounds each`, () => {
   beforeEach(() => loadWitness({ slow: 100 }, { sleeps: 200 }));
 
@@ -202,11 +211,7 @@ describe(`races, ${ROUNDS} rounds each`, () => {
     report(t, results);
     await detachAll();
     run('rmmod', 'scsi_debug');
-    onlyResults(results, { ...poking, remove: '0', restore: '0' });
-    assert.ok(happened(results, 'remove') >= ROUNDS);
-    // Most went with the disk.
-    assert.ok(happened(results, 'attach') - (results.detach?.[0] ?? 0) > ROUNDS / 4, JSON.stringify(results));
-    happened(results, 'write');
+    assertRemoved(results);
   });
 
   it('attach, detach and commands, against null_blk disks that are switched off', async (t) => {
@@ -220,10 +225,7 @@ describe(`races, ${ROUNDS} rounds each`, () => {
     report(t, results);
     await detachAll();
     nulls.remove();
-    onlyResults(results, { ...poking, remove: '0', restore: '0' });
-    assert.ok(happened(results, 'remove') >= ROUNDS);
-    assert.ok(happened(results, 'attach') - (results.detach?.[0] ?? 0) > ROUNDS / 4, JSON.stringify(results));
-    happened(results, 'write');
+    assertRemoved(results);
   });
 
   it('attach, detach and commands, against partitions that are reread, added and deleted', async (t) => {
