@@ -208,7 +208,7 @@ const requests: Record<string, Record<string, Explain>> = {
  * @param code the errno's name
  */
 export function explain(request: string, code: string, situation: Situation): Explanation {
-  // Without the core the request goes to the disk's driver, and each has its own way to say that it knows no such thing.
+  // Without the core the request goes to the disk's driver. Each has its own way to say that it knows no such thing.
   if (!situation.coreLoaded && request.startsWith('BLKFILTER_')) {
     return notLoaded;
   }

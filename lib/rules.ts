@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
-// Attach rules: which filter a device gets that appears, before its first I/O. The kernel holds them (kernel/core/rules.c).
+// Attach rules: which filter a device gets that appears, before its first I/O. The kernel holds them, see
+// kernel/core/rules.c.
 import { readFile, writeFile } from 'node:fs/promises';
 import { z } from 'zod';
 
