@@ -25,14 +25,15 @@ demo: prepare ## track changes of a live disk in a virtual machine, and show the
 	npm run --silent build:examples
 	test/vm/run -- node examples/dist/track-live-disk.js
 
-GUEST_TESTS = test/vm/run --kernel {} $(DISKS) --timeout 3600 -- env BLKFILTER_ROUNDS=$(ROUNDS) test/guest/run
+# $(call GUEST_TESTS,KERNEL,ROUNDS)
+GUEST_TESTS = test/vm/run --kernel $(1) $(DISKS) --timeout 3600 -- env BLKFILTER_ROUNDS=$(2) test/guest/run
 
-test: prepare ## all tests: on this machine, and in a virtual machine with KERNEL (of several: two at a time)
+test: prepare ## all tests: on this machine, and in a virtual machine with KERNEL (of several: BLKFILTER_JOBS=2 at a time)
 	npm run --silent build:test
 	test/summary \
 		'npm run --silent test:unit' \
 		'test/vm/selftest' \
-		"test/matrix '$(GUEST_TESTS)' $(KERNEL)"
+		"test/matrix '$(call GUEST_TESTS,{},$(ROUNDS))' $(KERNEL)"
 
 matrix: ## all tests on all kernels; makes docs/paths.md
 	$(MAKE) test KERNEL='6.1 6.12 7.2'
@@ -41,7 +42,7 @@ test-debug: prepare ## the tests that need a kernel, on one with KASAN, lockdep 
 	npm run --silent build:test
 	test/summary \
 		'test/vm/selftest 6.1-debug' \
-		'test/vm/run --kernel 6.1-debug $(DISKS) --timeout 3600 -- env BLKFILTER_ROUNDS=20 test/guest/run'
+		'$(call GUEST_TESTS,6.1-debug,20)'
 
 modules: setup ## build the kernel modules for KERNEL
 	test/vm/kernel $(KERNEL)

@@ -74,8 +74,8 @@ export class BlockDevice {
   }
 
   /**
-   * Reads from the disk itself, past the page cache: what a file system above wrote is there as soon as it is on its way
-   * to the disk, whatever was read here before.
+   * Reads from the disk itself, past the page cache: what a file system above wrote is there as soon as it is on its
+   * way to the disk, whatever was read here before.
    * @param sector where to begin; on a disk with larger blocks (4Kn) a multiple of theirs
    * @param count how many sectors, likewise; all of it is held in memory
    * @throws {BlkfilterError} `EIO`; `ENXIO` the device ends before; `EINVAL` no multiple of the disk's blocks
@@ -86,8 +86,8 @@ export class BlockDevice {
   }
 
   /**
-   * Writes out what was written to the device's node and is only in the page cache yet. What file systems hold back is not
-   * among it.
+   * Writes out what was written to the device's node and is only in the page cache yet. What file systems hold back is
+   * not among it.
    * @throws {BlkfilterError} `EIO`
    */
   async flush(): Promise<void> {

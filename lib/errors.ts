@@ -80,6 +80,13 @@ interface Explanation {
 
 type Explain = (situation: Situation) => Explanation;
 
+/** What it means that blkfilter.ko is not loaded. */
+export const notLoaded = {
+  code: 'EMODULE',
+  reason: 'the kernel module blkfilter is not loaded',
+  hint: 'load it with `blkfilter module load`',
+};
+
 const asRoot = 'run it as root (it needs CAP_SYS_ADMIN)';
 const seeStatus = ({ path }: CallContext): string => `\`blkfilter status ${path}\` lists what is attached`;
 
@@ -201,13 +208,9 @@ const requests: Record<string, Record<string, Explain>> = {
  * @param code the errno's name
  */
 export function explain(request: string, code: string, situation: Situation): Explanation {
-  // Without the core the request goes to the disk's driver, and each has its own way to say that it knows no such thing.
+  // Without the core the request goes to the disk's driver. Each has its own way to say that it knows no such thing.
   if (!situation.coreLoaded && request.startsWith('BLKFILTER_')) {
-    return {
-      code: 'EMODULE',
-      reason: 'the kernel module blkfilter is not loaded',
-      hint: 'load it with `blkfilter module load`',
-    };
+    return notLoaded;
   }
   const known = requests[request]?.[code] ?? anyRequest[code];
   if (known) return known(situation);

@@ -16,6 +16,16 @@ export { type ChangeBitmap } from './extents.js';
 export { filteredDevices, type AttachedFilter, type FilteredDevice } from './sysfs.js';
 export { BlkfilterError } from './errors.js';
 export { SECTOR_SIZE, formatRange, formatSize, parseRange, parseSize, type Extent } from './units.js';
+export {
+  heatMap,
+  type HeatCell,
+  type HeatLevel,
+  type HeatMap,
+  type HeatMapOptions,
+} from './map/heat.js';
+export { hottestAreas } from './map/areas.js';
+export { fittingColumns, heatMapText, type HeatTextOptions } from './map/text.js';
+export { heatMapHtml, type HeatHtmlOptions } from './map/html.js';
 export { doctor, type Check } from './doctor.js';
 export { sync, type SyncOptions, type SyncProgress, type SyncResult } from './copy/sync.js';
 export { type NotFrozen } from './freeze.js';

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: MIT
-// Attach rules: which filter a device gets that appears, before its first I/O. The kernel holds them (kernel/core/rules.c).
+// Attach rules: which filter a device gets that appears, before its first I/O. The kernel holds them, see
+// kernel/core/rules.c.
 import { readFile, writeFile } from 'node:fs/promises';
 import { z } from 'zod';
 
-import { BlkfilterError } from './errors.js';
+import { BlkfilterError, notLoaded } from './errors.js';
 import { check, filterName } from './options.js';
 import { coreLoaded } from './sysfs.js';
 
@@ -74,13 +75,7 @@ function explain(error: NodeJS.ErrnoException, verb: string, rule?: AttachRule):
 }
 
 async function access<T>(verb: string, rule: AttachRule | undefined, run: () => Promise<T>): Promise<T> {
-  if (!coreLoaded()) {
-    throw new BlkfilterError({
-      code: 'EMODULE',
-      reason: 'the kernel module blkfilter is not loaded',
-      hint: '`blkfilter module load`, or `modprobe blkfilter`',
-    });
-  }
+  if (!coreLoaded()) throw new BlkfilterError(notLoaded);
   try {
     return await run();
   } catch (error) {

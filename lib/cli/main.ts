@@ -9,6 +9,7 @@ import { addChanges } from './commands/changes.js';
 import { addCheckpoint } from './commands/checkpoint.js';
 import { addDetach } from './commands/detach.js';
 import { addDoctor } from './commands/doctor.js';
+import { addMap } from './commands/map.js';
 import { addModule } from './commands/module.js';
 import { addRule } from './commands/rule.js';
 import { addStatus } from './commands/status.js';
@@ -41,6 +42,7 @@ for (const add of [
   addRule,
   addCheckpoint,
   addChanges,
+  addMap,
   addSync,
 ]) {
   add(program);

@@ -14,9 +14,12 @@ export interface OutputOptions {
 
 type Style = Parameters<typeof styleText>[0];
 
+/** Whether the stream shows colours. */
+export const colorful = (stream: NodeJS.WriteStream = process.stdout): boolean => stream.isTTY && stream.hasColors();
+
 /** Colours text where the stream shows colours. */
-export function paint(style: Style, text: string, stream: NodeJS.WriteStream = process.stdout): string {
-  return stream.isTTY && stream.hasColors() ? styleText(style, text) : text;
+export function paint(style: Style, text: string, stream?: NodeJS.WriteStream): string {
+  return colorful(stream) ? styleText(style, text) : text;
 }
 
 /** Writes to stdout, at the pace of whoever reads it. */

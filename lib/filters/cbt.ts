@@ -293,7 +293,7 @@ export class ChangeTracker extends Filter {
       });
       if (error.code === 'EGENERATION') {
         throw error.reworded({
-          reason: `tracking had a gap: a new generation, ${now.generation}, began because ${reasons[now.gap] ?? now.gap}`,
+          reason: `tracking had a gap: a new generation, ${now.generation}, began because ${gapReasons[now.gap] ?? now.gap}`,
           hint: error.hint,
         });
       }
@@ -306,7 +306,8 @@ export class ChangeTracker extends Filter {
   }
 }
 
-const reasons: Record<string, string> = {
+/** Why a generation began, by `CbtInfo.gap`. */
+export const gapReasons: Record<string, string> = {
   attached: 'the filter was attached anew',
   bypassed: 'a request that no filter can see (SG_IO, NVMe passthrough) may have changed the disk',
   medium: 'the disk has got another medium',

@@ -16,6 +16,7 @@ import './lifecycle.test.js';
 import './owner.test.js';
 import './cli.test.js';
 import './example.test.js';
+import './map.test.js';
 import './readme.test.js';
 import './faults.test.js';
 import './races.test.js';

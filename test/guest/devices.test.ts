@@ -11,8 +11,9 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { open, type ChangeTracker } from 'blkfilter';
 
 import { Actor, actorEvents, loadActors, unloadActors } from './support/actor.js';
-import { dmCreate, dmRemove, partition, unpartition } from './support/devices.js';
+import { dmCreate, dmRemove, filters, partition, unpartition } from './support/devices.js';
 import { collected } from './support/extents.js';
+import { Nulls } from './support/nulls.js';
 import { plug } from './support/plug.js';
 import { attempt, program, run, sh, until } from './support/run.js';
 import { liveWitnesses, loadWitness, unloadWitness } from './support/witness.js';
@@ -20,8 +21,6 @@ import { liveWitnesses, loadWitness, unloadWitness } from './support/witness.js'
 const disk = '/dev/sda';
 const BLOCK = 128;
 
-const filters = (path: string): string[] =>
-  readFileSync(`/sys/class/block/${path.slice(5)}/filter`, 'utf8').split('\n').slice(0, -1);
 const writeBlock = (path: string, block: number): string =>
   sh(`dd if=/dev/zero of=${path} bs=64K seek=${block} count=1 oflag=direct conv=notrunc status=none`);
 const since = (tracker: ChangeTracker, epoch = 1) => collected(tracker.changes({ since: epoch }));
@@ -151,9 +150,8 @@ describe('devices that come and go', () => {
 
   it('that are pulled: from the lowest up, and held bios end', async () => {
     loadActors({ upper: 900, lower: 100 });
-    const config = '/sys/kernel/config/nullb/nullb0';
-    sh(`modprobe null_blk nr_devices=0; mkdir ${config}; echo 64 > ${config}/size; echo 1 > ${config}/power`);
-    const plugged = '/dev/nullb0';
+    const nulls = new Nulls(1);
+    const [plugged = ''] = nulls.devices;
     const upper = await Actor.attach(plugged, 'upper');
     const lower = await Actor.attach(plugged, 'lower');
     actorEvents();
@@ -164,11 +162,11 @@ describe('devices that come and go', () => {
     assert.deepEqual(actorEvents(), ['removed lower surprise -', 'removed upper surprise -']);
     await upper.close();
     await lower.close();
-    sh(`echo 0 > ${config}/power; rmdir ${config}`);
+    nulls.powerOff();
     assert.deepEqual(actorEvents(), ['detach upper', 'detach lower']);
     await until('dd to end', () => dd.exitCode !== null);
     assert.notEqual(dd.exitCode, 0);
-    sh('rmmod null_blk');
+    nulls.remove();
     unloadActors();
   });
 });

@@ -32,21 +32,15 @@
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/sysmacros.h>
-#include <sys/utsname.h>
 #include <unistd.h>
 
 #include <linux/blk-filter.h>
-#include <linux/blkpg.h>
 #include <linux/fs.h>
+
+#include "common.h"
 
 static char **args;
 static int nr_args;
-
-static void die(const char *what)
-{
-	fprintf(stderr, "fault: %s: %s\n", what, strerror(errno));
-	exit(1);
-}
 
 static const char *arg(int i)
 {
@@ -54,15 +48,6 @@ static const char *arg(int i)
 	if (i >= nr_args)
 		die("too few arguments");
 	return args[i];
-}
-
-static int must_open(const char *path, int flags)
-{
-	int fd = open(path, flags | O_CLOEXEC);
-
-	if (fd < 0)
-		die(path);
-	return fd;
 }
 
 /* Is there a line of @path that ends with @text? None at all if there is no @path. */
@@ -199,17 +184,10 @@ static int is_loaded(void)
 
 static void be_unloaded(void)
 {
-	struct utsname system;
-	char path[256];
-
 	if (is_loaded() && syscall(SYS_delete_module, arg(1), 0))
 		die("delete_module");
-	if (fd < 0) {
-		uname(&system);
-		snprintf(path, sizeof(path), "/lib/modules/%s/updates/%s.ko",
-			 system.release, arg(1));
-		fd = must_open(path, O_RDONLY);
-	}
+	if (fd < 0)
+		fd = must_open_module(arg(1));
 }
 
 static int do_load(void)
@@ -235,18 +213,6 @@ static int do_write(void)
 	return pwrite(fd, arg(2), strlen(arg(2)), 0) < 0 ? -1 : 0;
 }
 
-static int blkpg(int op)
-{
-	struct blkpg_partition part = {
-		.pno = atoi(arg(2)),
-		.start = atoll(arg(3)) << 20,
-		.length = 8 << 20,
-	};
-	struct blkpg_ioctl_arg blkpg = { .op = op, .datalen = sizeof(part), .data = &part };
-
-	return ioctl(fd, BLKPG, &blkpg);
-}
-
 static int is_partition(void)
 {
 	char path[64];
@@ -259,13 +225,13 @@ static int is_partition(void)
 static void be_no_partition(void)
 {
 	open_device();
-	if (is_partition() && blkpg(BLKPG_DEL_PARTITION))
+	if (is_partition() && partition(fd, BLKPG_DEL_PARTITION, arg(2), arg(3)))
 		die("BLKPG_DEL_PARTITION");
 }
 
 static int do_partition(void)
 {
-	return blkpg(BLKPG_ADD_PARTITION);
+	return partition(fd, BLKPG_ADD_PARTITION, arg(2), arg(3));
 }
 
 static int do_reread(void)

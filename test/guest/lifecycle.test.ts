@@ -3,13 +3,13 @@
 // Devices that go away take their filters along; nothing is left behind.
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
-import { existsSync, readFileSync } from 'node:fs';
+import { existsSync } from 'node:fs';
 import { createInterface } from 'node:readline';
 import { after, before, describe, it } from 'node:test';
 
 import { BlkfilterError, open } from 'blkfilter';
 
-import { partition } from './support/devices.js';
+import { filters, partition } from './support/devices.js';
 import { plug, unplug } from './support/plug.js';
 import { attempt, program, run, until } from './support/run.js';
 import { liveWitnesses, loadWitness, unloadWitness } from './support/witness.js';
@@ -25,8 +25,6 @@ async function rawLater(...args: string[]): Promise<() => Promise<string>> {
     return line();
   };
 }
-
-const filters = (name: string): string[] => readFileSync(`/sys/class/block/${name}/filter`, 'utf8').split('\n').slice(0, -1);
 
 describe('devices that go away', () => {
   before(() => loadWitness({ upper: 900, lower: 100 }));
@@ -45,9 +43,9 @@ describe('devices that go away', () => {
     await whole.attach('lower');
     await part.attach('lower');
     await part.attach('upper');
-    assert.deepEqual(filters(name), ['cbt', 'lower']);
-    assert.deepEqual(filters(`${name}1`), ['upper', 'lower']);
-    assert.deepEqual(filters(`${name}2`), []);
+    assert.deepEqual(filters(disk), ['cbt', 'lower']);
+    assert.deepEqual(filters(`${disk}1`), ['upper', 'lower']);
+    assert.deepEqual(filters(`${disk}2`), []);
 
     const raw = await Promise.all([
       rawLater(disk, 'attach', 'cbt'),
@@ -72,7 +70,6 @@ describe('devices that go away', () => {
 
   it('a deleted partition takes its own along, and no others', async () => {
     const disk = await plug();
-    const name = disk.slice(5);
     partition(disk, 2048, 20, 20);
     for (const device of [disk, `${disk}1`, `${disk}2`]) {
       const opened = await open(device);
@@ -82,8 +79,8 @@ describe('devices that go away', () => {
     assert.equal(liveWitnesses(), 3);
     run('delpart', disk, '1');
     assert.equal(liveWitnesses(), 2);
-    assert.deepEqual(filters(name), ['lower']);
-    assert.deepEqual(filters(`${name}2`), ['lower']);
+    assert.deepEqual(filters(disk), ['lower']);
+    assert.deepEqual(filters(`${disk}2`), ['lower']);
     unplug(disk);
     await until('the filters to be gone', () => liveWitnesses() === 0);
     run('rmmod', 'scsi_debug');

@@ -40,14 +40,14 @@
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
-#include <sys/utsname.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include <linux/blk-filter.h>
 #include <linux/blkfilter/cbt.h>
-#include <linux/blkpg.h>
 #include <linux/fs.h>
+
+#include "common.h"
 
 #define ROLES_MAX	64
 #define WORDS_MAX	8
@@ -78,12 +78,6 @@ struct role {
 	int count;
 	int endless;
 };
-
-static void die(const char *what)
-{
-	fprintf(stderr, "race: %s: %s\n", what, strerror(errno));
-	exit(1);
-}
 
 /* Enter a call's result; gives 0 or the errno. */
 static int entered(enum call call, long ret)
@@ -161,15 +155,6 @@ static int command(int fd, enum call call)
 	return entered(call, ioctl(fd, BLKFILTER_CTL, &ctl));
 }
 
-static int must_open(const char *path)
-{
-	int fd = open(path, O_RDONLY | O_CLOEXEC);
-
-	if (fd < 0)
-		die(path);
-	return fd;
-}
-
 /* A device that matches, perhaps gone again by now; or -1. */
 static int open_any(const char *pattern, int flags)
 {
@@ -188,7 +173,7 @@ static int open_any(const char *pattern, int flags)
 
 static void pair(struct role *role)
 {
-	int fd = must_open(role->words[1]);
+	int fd = must_open(role->words[1], O_RDONLY);
 	unsigned long i;
 
 	for (i = 0; (role->endless || i < rounds) && !stopped(); i++) {
@@ -199,7 +184,7 @@ static void pair(struct role *role)
 
 static void visit(struct role *role)
 {
-	int fd = must_open(role->words[1]);
+	int fd = must_open(role->words[1], O_RDONLY);
 	unsigned long i;
 
 	for (i = 0; (role->endless || i < rounds) && !stopped(); i++) {
@@ -218,7 +203,7 @@ struct duel {
 
 static void duellist(struct role *role, struct duel *duel, int first)
 {
-	int fd = must_open(role->words[1]);
+	int fd = must_open(role->words[1], O_RDONLY);
 	unsigned long i;
 
 	for (i = 0; i < rounds; i++) {
@@ -291,7 +276,7 @@ static void poke(struct role *role)
 
 static void ctl(struct role *role)
 {
-	int fd = must_open(role->words[1]);
+	int fd = must_open(role->words[1], O_RDONLY);
 
 	/* A checkpoint takes long: the others shall not wait for it all the time. */
 	while (!stopped()) {
@@ -408,7 +393,7 @@ static void power(struct role *role)
 
 static void reread(struct role *role)
 {
-	int fd = must_open(role->words[1]);
+	int fd = must_open(role->words[1], O_RDONLY);
 	unsigned long i;
 
 	for (i = 0; (role->endless || i < rounds) && !stopped(); i++) {
@@ -418,29 +403,18 @@ static void reread(struct role *role)
 	}
 }
 
-static long partition(int fd, int op, struct role *role)
-{
-	struct blkpg_partition part = {
-		.pno = atoi(role->words[2]),
-		.start = atoll(role->words[3]) << 20,
-		.length = 8 << 20,
-	};
-	struct blkpg_ioctl_arg arg = { .op = op, .datalen = sizeof(part), .data = &part };
-
-	return ioctl(fd, BLKPG, &arg);
-}
-
 static void part(struct role *role)
 {
-	int fd = must_open(role->words[1]);
+	const char *number = role->words[2], *mib = role->words[3];
+	int fd = must_open(role->words[1], O_RDONLY);
 	unsigned long i;
 
 	for (i = 0; (role->endless || i < rounds) && !stopped(); i++) {
-		while (entered(ADD, partition(fd, BLKPG_ADD_PARTITION, role)) && !stopped())
+		while (entered(ADD, partition(fd, BLKPG_ADD_PARTITION, number, mib)) && !stopped())
 			pause_up_to(2000);
 		pause_up_to(10000);
 		/* Somebody who rereads the table may do it first. */
-		while (entered(DELETE, partition(fd, BLKPG_DEL_PARTITION, role)) &&
+		while (entered(DELETE, partition(fd, BLKPG_DEL_PARTITION, number, mib)) &&
 		       errno != ENXIO && !stopped())
 			pause_up_to(2000);
 	}
@@ -448,15 +422,9 @@ static void part(struct role *role)
 
 static long load(const char *name)
 {
-	struct utsname system;
-	char path[256];
-	long ret;
-	int fd;
+	int fd = must_open_module(name);
+	long ret = syscall(SYS_finit_module, fd, "", 0);
 
-	uname(&system);
-	snprintf(path, sizeof(path), "/lib/modules/%s/updates/%s.ko", system.release, name);
-	fd = must_open(path);
-	ret = syscall(SYS_finit_module, fd, "", 0);
 	close(fd);
 	return ret;
 }

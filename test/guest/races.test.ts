@@ -5,12 +5,12 @@
 import assert from 'node:assert/strict';
 import { spawn, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdirSync, rmdirSync, writeFileSync } from 'node:fs';
 import { after, afterEach, before, beforeEach, describe, it, type TestContext } from 'node:test';
 
 import { open } from 'blkfilter';
 
 import { partition } from './support/devices.js';
+import { Nulls } from './support/nulls.js';
 import { happened, onlyResults, race, references, type Results } from './support/race.js';
 import { run, sh, until } from './support/run.js';
 import { liveWitnesses, loadWitness, statistics, unloadWitness } from './support/witness.js';
@@ -87,31 +87,6 @@ class Load {
   }
 }
 
-/** Disks of null_blk, by the name of their folder in configfs. */
-class Nulls {
-  static readonly #root = '/sys/kernel/config/nullb';
-  readonly names: string[];
-  readonly devices: string[];
-
-  constructor(count: number) {
-    run('modprobe', 'null_blk', 'nr_devices=0');
-    // Newer kernels call the disk like the folder, older ones by its number.
-    this.names = series(count).map((i) => `nullb${i}`);
-    this.devices = this.names.map((name) => `/dev/${name}`);
-    for (const name of this.names) {
-      mkdirSync(`${Nulls.#root}/${name}`);
-      for (const [key, value] of Object.entries({ size: 64, memory_backed: 1, power: 1 })) {
-        writeFileSync(`${Nulls.#root}/${name}/${key}`, String(value));
-      }
-    }
-  }
-
-  remove(): void {
-    for (const name of this.names) rmdirSync(`${Nulls.#root}/${name}`);
-    run('rmmod', 'null_blk');
-  }
-}
-
 /** Every attached filter, as "device name". */
 const attached = (): string[] =>
   sh('grep -H . /sys/class/block/*/filter || true')
@@ -129,6 +104,15 @@ async function detachAll(): Promise<void> {
 }
 
 const report = (t: TestContext, results: Results): void => t.diagnostic(JSON.stringify(results));
+
+/** That disks were removed as often as they should, under filters that others attached, detached and commanded. */
+function assertRemoved(results: Results): void {
+  onlyResults(results, { ...poking, remove: '0', restore: '0' });
+  assert.ok(happened(results, 'remove') >= ROUNDS);
+  // Most filters went with the disk.
+  assert.ok(happened(results, 'attach') - (results.detach?.[0] ?? 0) > ROUNDS / 4, JSON.stringify(results));
+  happened(results, 'write');
+}
 
 describe(`races, ${ROUNDS} rounds each`, () => {
   beforeEach(() => loadWitness({ slow: 100 }, { sleeps: 200 }));
@@ -227,11 +211,7 @@ describe(`races, ${ROUNDS} rounds each`, () => {
     report(t, results);
     await detachAll();
     run('rmmod', 'scsi_debug');
-    onlyResults(results, { ...poking, remove: '0', restore: '0' });
-    assert.ok(happened(results, 'remove') >= ROUNDS);
-    // Most went with the disk.
-    assert.ok(happened(results, 'attach') - (results.detach?.[0] ?? 0) > ROUNDS / 4, JSON.stringify(results));
-    happened(results, 'write');
+    assertRemoved(results);
   });
 
   it('attach, detach and commands, against null_blk disks that are switched off', async (t) => {
@@ -245,10 +225,7 @@ describe(`races, ${ROUNDS} rounds each`, () => {
     report(t, results);
     await detachAll();
     nulls.remove();
-    onlyResults(results, { ...poking, remove: '0', restore: '0' });
-    assert.ok(happened(results, 'remove') >= ROUNDS);
-    assert.ok(happened(results, 'attach') - (results.detach?.[0] ?? 0) > ROUNDS / 4, JSON.stringify(results));
-    happened(results, 'write');
+    assertRemoved(results);
   });
 
   it('attach, detach and commands, against partitions that are reread, added and deleted', async (t) => {

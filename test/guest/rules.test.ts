@@ -3,17 +3,15 @@
 // Attach rules: what a disk that is plugged in does is seen from the first request on. The kernel's own statistics count
 // from the disk's birth too, so they are the truth.
 import assert from 'node:assert/strict';
-import { existsSync, readFileSync, writeFileSync } from 'node:fs';
+import { existsSync, writeFileSync } from 'node:fs';
 import { after, afterEach, before, describe, it } from 'node:test';
 
 import { open, rules, type AttachRule } from 'blkfilter';
 
+import { filters } from './support/devices.js';
 import { plug, unplugAll } from './support/plug.js';
 import { attempt, run, sh } from './support/run.js';
 import { loadWitness, seenSinceBirth, unloadWitness } from './support/witness.js';
-
-const filters = (path: string): string[] =>
-  readFileSync(`/sys/class/block/${path.slice(5)}/filter`, 'utf8').split('\n').slice(0, -1);
 
 const blkfilter = (...args: string[]) => {
   const { status, stdout, stderr } = attempt('blkfilter', ...args);

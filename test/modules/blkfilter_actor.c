@@ -6,13 +6,11 @@
  *	insmod blkfilter_actor.ko names=upper,lower altitudes=900,100 added=sdc
  *
  * CTL command 1 takes an enum act for the writes to come, as a u32. Command 2 lets
- * go what is held. Command 3 reads struct actor_count. Command 4 says of the disk what
- * a driver says when it was pulled. The parameter "events" reads
- * what happened, a line each; "added" names a disk that is to be taken when it
- * appears.
+ * go what is held. Command 3 reads struct actor_count. Command 4 says of the disk
+ * what a driver says when it was pulled. The parameter "events" reads what happened,
+ * a line each; "added" names a disk that is to be taken when it appears.
  */
 #include <linux/blkdev.h>
-#include <linux/completion.h>
 #include <linux/delay.h>
 #include <linux/module.h>
 #include <linux/mutex.h>

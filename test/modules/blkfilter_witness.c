@@ -6,8 +6,9 @@
  *
  * CTL command 1 reads struct witness_count of the device; a filter whose name
  * begins with "mute" takes no commands. With sleeps=USEC they are filters that may
- * sleep, which see bios in another way, and do sleep for so long over each. The parameter "live" tells how many
- * attachments there are, so that a test can see none is left behind.
+ * sleep, which see bios in another way, and do sleep for so long over each. The
+ * parameter "live" tells how many attachments there are, so that a test can see none
+ * is left behind.
  */
 #include <linux/atomic.h>
 #include <linux/delay.h>

@@ -55,6 +55,7 @@ describe('errors', () => {
     ['detach', '/no/such', 'cbt'],
     ['checkpoint', '/no/such'],
     ['changes', '/no/such', '--since', '1'],
+    ['map', '/no/such'],
     ['status', '/no/such'],
   ]) {
     it(`name the missing file: ${args.join(' ')}`, () => {
@@ -96,6 +97,12 @@ describe('wrong usage exits with 2 and names what is wrong', () => {
     [['changes', '/dev/null', '--since', 'yesterday'], /yesterday/],
     [['changes', '/dev/null', '--since', '-1'], /-1/],
     [['changes', '/dev/null', '--since', '1', '--range', '5-4'], /5-4/],
+    [['map'], /DEV/i],
+    [['map', '/dev/null', '--range', '5-4'], /5-4/],
+    [['map', '/dev/null', '--columns', '0'], /--columns/],
+    [['map', '/dev/null', '--columns', '10000'], /--columns/],
+    [['map', '/dev/null', '--columns', 'all'], /--columns/],
+    [['map', '/dev/null', '--rows', '-1'], /--rows/],
     [['module'], /command/],
     [['module', 'nonsense'], /nonsense/],
   ];

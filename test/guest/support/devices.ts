@@ -25,6 +25,10 @@ export function unpartition(disk: string): void {
 export const attribute = (device: string, name: string): number =>
   Number(readFileSync(`/sys/class/block/${basename(device)}/${name}`, 'utf8'));
 
+/** The names of the filters on a device, highest altitude first. */
+export const filters = (device: string): string[] =>
+  readFileSync(`/sys/class/block/${basename(device)}/filter`, 'utf8').split('\n').slice(0, -1);
+
 /** A device-mapper device of the given table lines; gives its node, /dev/dm-N. */
 export function dmCreate(name: string, ...table: string[]): string {
   sh(`printf '%s\\n' '${table.join("' '")}' | dmsetup create ${name}; dmsetup mknodes ${name}`);
