@@ -19,6 +19,9 @@ export { SECTOR_SIZE, formatRange, formatSize, parseRange, parseSize, type Exten
 export { doctor, type Check } from './doctor.js';
 export { sync, type SyncOptions, type SyncProgress, type SyncResult } from './copy/sync.js';
 export { type NotFrozen } from './freeze.js';
+export { createDiff, type Diff, type DiffOptions } from './diff/create.js';
+export { applyDiff, type ApplyOptions, type ApplyResult, type DiffSource } from './diff/apply.js';
+export { type Mark } from './diff/mark.js';
 export * as modules from './modules.js';
 export * as rules from './rules.js';
 export { type AttachRule } from './rules.js';

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
 // Where a diff is read from: bytes in order, of which some can be passed over.
+import type { BigIntStats } from 'node:fs';
 import type { FileHandle } from 'node:fs/promises';
 
 import { BlkfilterError } from '../errors.js';
@@ -140,6 +141,12 @@ export class FileInput implements Input {
     const there = length <= this.#size - this.position;
     this.position = there ? this.position + length : this.#size;
     return Promise.resolve(there);
+  }
+
+  /** Whether it is the file that has this status. */
+  async is({ dev, ino }: BigIntStats): Promise<boolean> {
+    const own = await this.#file.stat({ bigint: true });
+    return own.dev === dev && own.ino === ino;
   }
 
   /** Begins again at the start. */

@@ -55,6 +55,8 @@ describe('errors', () => {
     ['detach', '/no/such', 'cbt'],
     ['checkpoint', '/no/such'],
     ['changes', '/no/such', '--since', '1'],
+    ['diff', '/no/such', '--since', '1'],
+    ['apply', '/no/such', '/tmp/none'],
     ['status', '/no/such'],
   ]) {
     it(`name the missing file: ${args.join(' ')}`, () => {
@@ -82,6 +84,17 @@ describe('stdout', () => {
   });
 });
 
+describe('a terminal', () => {
+  // Run by script, which has one; what is said comes out of it.
+  const atTerminal = (command: string): string =>
+    spawnSync('script', ['-qec', `${process.execPath} ${main} ${command}`, '/dev/null'], { encoding: 'utf8' }).stdout;
+
+  it('gets no diff, and gives none', () => {
+    assert.match(atTerminal('diff /dev/null --full'), /a diff is nothing for a terminal.*\s+.*--output FILE/);
+    assert.match(atTerminal('apply - /tmp/none'), /a terminal gives no diff/);
+  });
+});
+
 describe('wrong usage exits with 2 and names what is wrong', () => {
   const cases: [string[], RegExp][] = [
     [[], /no command/],
@@ -96,6 +109,11 @@ describe('wrong usage exits with 2 and names what is wrong', () => {
     [['changes', '/dev/null', '--since', 'yesterday'], /yesterday/],
     [['changes', '/dev/null', '--since', '-1'], /-1/],
     [['changes', '/dev/null', '--since', '1', '--range', '5-4'], /5-4/],
+    [['diff', '/dev/null'], /either --since or --full/],
+    [['diff', '/dev/null', '--since', '1', '--full'], /either --since or --full/],
+    [['diff', '/dev/null', '--since', 'yesterday'], /yesterday/],
+    [['diff', '/dev/null', '--full', '--generation', 'x'], /--generation goes with --since/],
+    [['apply', '/dev/null'], /TARGET/i],
     [['module'], /command/],
     [['module', 'nonsense'], /nonsense/],
   ];
