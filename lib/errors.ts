@@ -26,12 +26,15 @@ export interface ErrorParts {
  * - `EGENERATION`: tracking had a gap since the generation that was asked for;
  * - `EMODULE`: the kernel module is not loaded, not built, or cannot be loaded or unloaded;
  * - `EVERIFY`: a copy is not what its source is;
+ * - `EDIFF`: a diff is damaged or cut off, or no diff;
+ * - `EMARK`: a target is not where a diff begins;
  * - `ERR_BLKFILTER_ARGUMENT`: an option or argument is wrong; nothing was changed;
  * - `ERR_BLKFILTER_ADDON`: the native addon is not built, or not for this machine.
  */
 export class BlkfilterError extends Error {
   override readonly name = 'BlkfilterError';
   readonly code: string;
+  readonly #reason: string;
   declare readonly errno?: number;
   declare readonly syscall?: string;
   /** The ioctl's name. */
@@ -43,9 +46,15 @@ export class BlkfilterError extends Error {
     const call = [syscall, request, path === undefined ? undefined : `'${path}'`].filter(Boolean).join(' ');
     super(`${code}: ${reason}${call && `, ${call}`}`, cause === undefined ? undefined : { cause });
     this.code = code;
+    this.#reason = reason;
     // Only what is known becomes a property, as in Node's own errors.
     const known = Object.entries({ errno, syscall, request, path, hint }).filter(([, value]) => value !== undefined);
     Object.assign(this, Object.fromEntries(known));
+  }
+
+  /** What went wrong, without the code and the call. */
+  get reason(): string {
+    return this.#reason;
   }
 
   /** The same failure of the same call, explained better. */

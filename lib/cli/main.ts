@@ -4,10 +4,12 @@ import { Command, CommanderError } from 'commander';
 import { createRequire } from 'node:module';
 
 import { BlkfilterError } from '../index.js';
+import { addApply } from './commands/apply.js';
 import { addAttach } from './commands/attach.js';
 import { addChanges } from './commands/changes.js';
 import { addCheckpoint } from './commands/checkpoint.js';
 import { addDetach } from './commands/detach.js';
+import { addDiff } from './commands/diff.js';
 import { addDoctor } from './commands/doctor.js';
 import { addMap } from './commands/map.js';
 import { addModule } from './commands/module.js';
@@ -44,6 +46,8 @@ for (const add of [
   addChanges,
   addMap,
   addSync,
+  addDiff,
+  addApply,
 ]) {
   add(program);
 }

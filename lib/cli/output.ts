@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: MIT
 // What the commands print: text for people, or with --json one document on stdout.
 import { once } from 'node:events';
+import { pipeline } from 'node:stream/promises';
 import { styleText } from 'node:util';
 
-import type { BlkfilterError } from '../index.js';
+import { BlkfilterError } from '../index.js';
 
 /** The exit statuses. */
 export const exit = { done: 0, failed: 1, usage: 2 } as const;
@@ -25,6 +26,21 @@ export function paint(style: Style, text: string, stream?: NodeJS.WriteStream): 
 /** Writes to stdout, at the pace of whoever reads it. */
 export async function write(text: string): Promise<void> {
   if (!process.stdout.write(text)) await once(process.stdout, 'drain');
+}
+
+/**
+ * Writes bytes to stdout, at the pace of whoever reads them. They are of no use in part, so here a reader that has seen
+ * enough is a failure.
+ */
+export async function stream(bytes: AsyncIterable<Uint8Array>): Promise<void> {
+  process.stdout.removeAllListeners('error').on('error', () => undefined);
+  try {
+    await pipeline(bytes, process.stdout, { end: false });
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'EPIPE') throw error;
+    const hint = 'its own message tells why';
+    throw new BlkfilterError({ code: 'EPIPE', reason: 'whoever reads it ended before its end', hint, cause: error });
+  }
 }
 
 /** Prints an answer: the document with --json, else the text. */

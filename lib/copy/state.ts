@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: MIT
 // What is known of a copy, kept beside it, so that the next run knows where to go on.
-import { mkdir, open, readFile, rename, rm } from 'node:fs/promises';
+import { mkdir, readFile } from 'node:fs/promises';
 import { basename, dirname } from 'node:path';
 import { z } from 'zod';
 
 import { BlkfilterError } from '../errors.js';
+import { replaceFile } from '../files.js';
 import { generation, whole } from '../options.js';
 import type { Target, TargetIdentity } from './target.js';
 
@@ -12,15 +13,15 @@ const epoch = z.int().min(1);
 
 const schema = z.strictObject({
   version: z.literal(1),
-  /** Where the data came from. The generation tells sources apart; this is for people. */
-  source: z.strictObject({ path: z.string(), sectors: whole, diskSequence: whole }),
+  /** Where the data came from, if that is known. The generation tells sources apart; this is for people. */
+  source: z.strictObject({ path: z.string(), sectors: whole, diskSequence: whole }).optional(),
   generation,
   /**
    * The copy holds what the source held when this epoch began, or something newer in blocks that changed in this epoch or
    * later. Null: it holds nothing that could be relied on.
    */
   epoch: epoch.nullable(),
-  blockSize: whole,
+  blockSize: whole.optional(),
   target: z.strictObject({ id: z.string(), size: whole, modified: z.string().optional() }),
   /** False: a run is writing to the copy, or was cut off while it did. What changes in the target then is its doing. */
   complete: z.boolean(),
@@ -67,31 +68,17 @@ export async function readState(path: string): Promise<CopyState | undefined> {
 /** Writes the state: all of it is there afterwards, or what was there before. */
 export async function writeState(path: string, state: CopyState): Promise<void> {
   await mkdir(dirname(path), { recursive: true });
-  const temporary = `${path}.${process.pid}.tmp`;
-  try {
-    const file = await open(temporary, 'w', 0o600);
-    try {
-      await file.writeFile(`${JSON.stringify(state, null, 2)}\n`);
-      await file.sync();
-    } finally {
-      await file.close();
-    }
-    await rename(temporary, path);
-  } catch (error) {
-    await rm(temporary, { force: true });
-    throw error;
-  }
-  const folder = await open(dirname(path), 'r');
-  await folder.sync().finally(() => folder.close());
+  await replaceFile(path, (file) => file.writeFile(`${JSON.stringify(state, null, 2)}\n`));
 }
 
 /**
  * Why a state does not describe a target; undefined when it does.
  * @param now what the target is now
  */
-export function mismatch({ target, complete }: CopyState, now: TargetIdentity): string | undefined {
+export function mismatch({ target, complete, pending }: CopyState, now: TargetIdentity): string | undefined {
   if (target.id !== now.id) return 'the target is another one than was written to';
-  if (target.size !== now.size) return 'the size of the target is another one';
+  // A diff that was applied in part may have given it another size, or been cut off just before.
+  if (pending === undefined && target.size !== now.size) return 'the size of the target is another one';
   if (complete && target.modified !== now.modified) return 'somebody else has written to the target';
   return undefined;
 }

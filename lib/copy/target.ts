@@ -15,6 +15,8 @@ export interface TargetOptions {
   size: number;
   /** Make the file if there is none. */
   create: boolean;
+  /** False: a file keeps the size that it has until {@link Target.resize}. */
+  resize?: boolean;
   /** The kernel's name of the device that the data come from: nothing of it is written to. */
   source?: string;
 }
@@ -48,7 +50,7 @@ const refuse = (path: string, code: string, reason: string, hint: string): Blkfi
   new BlkfilterError({ code, reason, hint, path });
 
 /** Node's own errors say which call failed on which path; some have a usual cause. */
-function explain(error: unknown, path: string): unknown {
+export function explain(error: unknown, path: string): unknown {
   if (error instanceof BlkfilterError) return error;
   const { code, errno, syscall } = error as NodeJS.ErrnoException;
   const hints: Record<string, [reason: string, hint: string]> = {
@@ -57,7 +59,7 @@ function explain(error: unknown, path: string): unknown {
     EACCES: ['permission denied', 'run it as root'],
     EISDIR: ['a folder', 'name a file or a block device'],
     EROFS: ['read-only', 'write elsewhere, or remount it'],
-    ENOSPC: ['no space left', 'make room, and run it again: it goes on from where that is sound'],
+    ENOSPC: ['no space left', 'make room, and run it again'],
     EFBIG: ['larger than its file system lets a file be', 'write to another file system'],
     EDQUOT: ['the quota is used up', 'make room, and run it again'],
   };
@@ -88,7 +90,7 @@ export class Target {
    * @throws {BlkfilterError} `EBUSY` a device is in use, or another run writes to the target; `ENOSPC` a device is too
    *   small; `EINVAL` it is, or lies on, the source; `ENOENT`; `EACCES`
    */
-  static async open(path: string, { size, create, source }: TargetOptions): Promise<Target> {
+  static async open(path: string, { size, create, resize = true, source }: TargetOptions): Promise<Target> {
     try {
       const status = await stat(path, { bigint: true }).catch((error: unknown) => {
         if (create && (error as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
@@ -101,7 +103,7 @@ export class Target {
         const reason = `it lies on the source itself (${source}): each copy would change what is to be copied`;
         throw refuse(path, 'EINVAL', reason, 'write to another disk');
       }
-      return await Target.#openFile(path, size, status);
+      return await Target.#openFile(path, size, resize, status);
     } catch (error) {
       throw explain(error, path);
     }
@@ -123,18 +125,29 @@ export class Target {
     return new Target(path, true, bytes, file, await identityOf(file));
   }
 
-  static async #openFile(path: string, size: number, status?: BigIntStats): Promise<Target> {
+  static async #openFile(path: string, size: number, resize: boolean, status?: BigIntStats): Promise<Target> {
     const file = await open(path, constants.O_RDWR | (status ? 0 : constants.O_CREAT), 0o600);
     try {
       if (!native().lock(file.fd)) {
         throw refuse(path, 'EBUSY', 'another run writes to it', 'wait for its end');
       }
       const found = status && (await identityOf(file));
-      if (found?.size !== size) await file.truncate(size);
-      return new Target(path, false, size, file, found);
+      const target = new Target(path, false, size, file, found);
+      if (resize) await target.resize();
+      return target;
     } catch (error) {
       await file.close();
       throw error;
+    }
+  }
+
+  /** Gives a file the size wanted; a device keeps its own. */
+  async resize(): Promise<void> {
+    if (this.isDevice || this.found?.size === this.size) return;
+    try {
+      await this.#file.truncate(this.size);
+    } catch (error) {
+      throw explain(error, this.path);
     }
   }
 

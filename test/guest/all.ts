@@ -9,6 +9,7 @@ import './drain.test.js';
 import './replica.test.js';
 import './sparse.test.js';
 import './sync.test.js';
+import './diff.test.js';
 import './stacking.test.js';
 import './devices.test.js';
 import './rules.test.js';

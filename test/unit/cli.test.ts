@@ -56,6 +56,8 @@ describe('errors', () => {
     ['checkpoint', '/no/such'],
     ['changes', '/no/such', '--since', '1'],
     ['map', '/no/such'],
+    ['diff', '/no/such', '--since', '1'],
+    ['apply', '/no/such', '/tmp/none'],
     ['status', '/no/such'],
   ]) {
     it(`name the missing file: ${args.join(' ')}`, () => {
@@ -83,6 +85,17 @@ describe('stdout', () => {
   });
 });
 
+describe('a terminal', () => {
+  // Run by script, which has one; what is said comes out of it.
+  const atTerminal = (command: string): string =>
+    spawnSync('script', ['-qec', `${process.execPath} ${main} ${command}`, '/dev/null'], { encoding: 'utf8' }).stdout;
+
+  it('gets no diff, and gives none', () => {
+    assert.match(atTerminal('diff /dev/null --full'), /a diff is nothing for a terminal.*\s+.*--output FILE/);
+    assert.match(atTerminal('apply - /tmp/none'), /a terminal gives no diff/);
+  });
+});
+
 describe('wrong usage exits with 2 and names what is wrong', () => {
   const cases: [string[], RegExp][] = [
     [[], /no command/],
@@ -103,6 +116,11 @@ describe('wrong usage exits with 2 and names what is wrong', () => {
     [['map', '/dev/null', '--columns', '10000'], /--columns/],
     [['map', '/dev/null', '--columns', 'all'], /--columns/],
     [['map', '/dev/null', '--rows', '-1'], /--rows/],
+    [['diff', '/dev/null'], /either --since or --full/],
+    [['diff', '/dev/null', '--since', '1', '--full'], /either --since or --full/],
+    [['diff', '/dev/null', '--since', 'yesterday'], /yesterday/],
+    [['diff', '/dev/null', '--full', '--generation', 'x'], /--generation goes with --since/],
+    [['apply', '/dev/null'], /TARGET/i],
     [['module'], /command/],
     [['module', 'nonsense'], /nonsense/],
   ];

@@ -8,7 +8,9 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
 
-import { writeWhole } from '#lib/cli/file.js';
+import { replaceFile } from '#lib/files.js';
+
+const writeWhole = (path: string, text: string): Promise<void> => replaceFile(path, (file) => file.writeFile(text));
 
 describe('a file that is written', () => {
   let folder: string;

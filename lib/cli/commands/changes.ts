@@ -81,7 +81,8 @@ async function changes(path: string, { since, generation, range, json }: Changes
   }
 }
 
-function parseEpoch(text: string): number {
+/** Reads the number of an epoch. */
+export function parseEpoch(text: string): number {
   if (!/^\d+$/.test(text)) throw new InvalidArgumentError('An epoch is a whole number, as `checkpoint` returns it.');
   return Number(text);
 }

@@ -2,7 +2,7 @@
 import { InvalidArgumentError, type Command } from 'commander';
 
 import { fittingColumns, heatMap, heatMapHtml, heatMapText, open, parseRange } from '../../index.js';
-import { writeWhole } from '../file.js';
+import { replaceFile } from '../../files.js';
 import { answer, colorful, paint, type OutputOptions } from '../output.js';
 
 /** Cells in a line of what no terminal shows. */
@@ -25,7 +25,10 @@ async function map(path: string, { range, rows, html, json, ...flags }: MapFlags
     const drawn = json === undefined && html === undefined;
     const columns = flags.columns ?? (drawn ? fittingColumns(width(), await device.sectors()) : COLUMNS);
     const map = await heatMap(tracker, { cells: columns * rows, ...range });
-    if (html !== undefined) await writeWhole(html, heatMapHtml(map, { device: path, columns }));
+    if (html !== undefined) {
+      const page = heatMapHtml(map, { device: path, columns });
+      await replaceFile(html, (file) => file.writeFile(page), 0o644);
+    }
     await answer({ ...(json && { json }) }, { device: path, ...map }, () =>
       html === undefined
         ? heatMapText(map, { device: path, columns, ...(colorful() && { paint }) })

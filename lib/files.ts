@@ -1,11 +1,10 @@
 // SPDX-License-Identifier: MIT
-// Files that commands write.
 import { randomBytes } from 'node:crypto';
-import { realpath, rename, rm, stat, writeFile } from 'node:fs/promises';
+import { open, realpath, rename, rm, stat, type FileHandle } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { getSystemErrorMap } from 'node:util';
 
-import { BlkfilterError } from '../index.js';
+import { BlkfilterError } from './errors.js';
 
 const hints: Record<string, string> = {
   ENOENT: 'make its folder first',
@@ -35,27 +34,45 @@ async function resolve(path: string): Promise<string> {
   }
 }
 
+/** Writes a file beside `target`, which then takes its place. */
+async function replace(target: string, fill: (file: FileHandle) => Promise<void>, mode: number): Promise<void> {
+  // Beside it, for a file cannot be renamed into another file system.
+  const temporary = join(dirname(target), `.blkfilter-${randomBytes(6).toString('hex')}`);
+  try {
+    const file = await open(temporary, 'wx', mode);
+    try {
+      await fill(file);
+      await file.sync();
+    } finally {
+      await file.close();
+    }
+    await rename(temporary, target);
+  } catch (error) {
+    await rm(temporary, { force: true });
+    throw error;
+  }
+  const folder = await open(dirname(target), 'r');
+  await folder.sync().finally(() => folder.close());
+}
+
 /**
- * Writes a file completely, or not at all: as another one first, which then takes its place.
+ * Makes a file, or replaces it: whatever happens, all of it is there afterwards, or what was there before.
+ * @param fill writes it; what this throws is thrown
+ * @param mode who may read it: its owner, unless told
  * @throws {BlkfilterError} `EEXIST` something else than a file is there; `EISDIR`; what the system says, such as
  *   `ENOENT` (no such folder) and `ENOSPC`
  */
-export async function writeWhole(path: string, text: string): Promise<void> {
+export async function replaceFile(
+  path: string,
+  fill: (file: FileHandle) => Promise<void>,
+  mode = 0o600,
+): Promise<void> {
   try {
-    const target = await resolve(path);
-    // Beside it, for a file cannot be renamed into another file system.
-    const temporary = join(dirname(target), `.blkfilter-${randomBytes(6).toString('hex')}`);
-    try {
-      await writeFile(temporary, text, { flag: 'wx', flush: true });
-      await rename(temporary, target);
-    } catch (error) {
-      await rm(temporary, { force: true });
-      throw error;
-    }
+    await replace(await resolve(path), fill, mode);
   } catch (error) {
-    if (error instanceof BlkfilterError) throw error;
-    const { code = 'EIO', errno, syscall } = error as NodeJS.ErrnoException;
-    const [, reason = 'it cannot be written'] = getSystemErrorMap().get(errno ?? 0) ?? [];
+    const { code, errno, syscall } = error as NodeJS.ErrnoException;
+    if (error instanceof BlkfilterError || code === undefined || errno === undefined) throw error;
+    const [, reason = 'it cannot be written'] = getSystemErrorMap().get(errno) ?? [];
     throw new BlkfilterError({ code, errno, syscall, path, reason, hint: hints[code], cause: error });
   }
 }

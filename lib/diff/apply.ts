@@ -1,0 +1,290 @@
+// SPDX-License-Identifier: MIT
+import { open, rm, stat } from 'node:fs/promises';
+import { inspect } from 'node:util';
+import { z } from 'zod';
+
+import { describe, mismatch, readState, statePath, writeState, type CopyState } from '../copy/state.js';
+import { Target, explain, type TargetIdentity } from '../copy/target.js';
+import { BlkfilterError } from '../errors.js';
+import { check, signal } from '../options.js';
+import { DiffReader, damaged, type DiffHeader } from './format.js';
+import { FileInput, StreamInput, type Input } from './input.js';
+import { markOf, type Mark } from './mark.js';
+
+/** Where a diff comes from: a file's path, or its bytes. */
+export type DiffSource = string | AsyncIterable<Uint8Array> | Iterable<Uint8Array>;
+
+/** Options of {@link applyDiff}. */
+export interface ApplyOptions {
+  /** Apply it whatever the target is known to hold. */
+  force?: boolean;
+  /** Where the state of the target is kept, instead of beside it. */
+  state?: string;
+  signal?: AbortSignal;
+}
+
+/** What was applied. */
+export interface ApplyResult {
+  target: string;
+  /** The epoch that the diff builds on; null when it is of all, or was not made by this package. */
+  since: number | null;
+  /** Where the target is now; null when the diff was not made by this package. */
+  generation: string | null;
+  epoch: number | null;
+  /** Bytes of the device that the diff is of. */
+  size: number;
+  /** Bytes written as data. */
+  copied: number;
+  /** Bytes that are zero, and were made holes where that is possible. */
+  zeroed: number;
+}
+
+const optionsSchema = z.strictObject({
+  force: z.boolean().default(false),
+  state: z.string().min(1).optional(),
+  signal: signal.optional(),
+});
+
+/** Bytes that are read of a pipe at a time. */
+const CHUNK = 1 << 20;
+
+/**
+ * Applies a diff to a file or device that is where the diff begins; one of all is applied to any, and to a new file.
+ *
+ * Nothing is written before the diff and the target are known to fit each other. A diff in a file is looked at up to
+ * its end before that; one in a stream may turn out to be cut off when a part of it was applied. It can then be applied
+ * again from its start, as after any failure.
+ * @param source the path of a diff, or its bytes
+ * @param target a file, or the node of a disk or partition
+ * @throws {BlkfilterError} `EDIFF` the diff is damaged or cut off; `EMARK` the target is not where the diff begins;
+ *   `ENOENT`; `EBUSY` the target is in use; `ENOSPC` it is too small; `EINVAL` it is the diff; `EPROTO` its state is
+ *   damaged; `ERR_BLKFILTER_ARGUMENT`; the errors of reading and writing; and the signal's reason
+ */
+export async function applyDiff(source: DiffSource, target: string, options: ApplyOptions = {}): Promise<ApplyResult> {
+  const checked = check(optionsSchema, options, 'apply');
+  const input = typeof source === 'string' ? await openDiff(source) : new StreamInput(source);
+  try {
+    const reader = await readerOf(input);
+    const marks = marksOf(reader.header);
+    const opened = await openTarget(target, reader.header, input);
+    try {
+      return await new Application(reader, marks, opened, checked).run();
+    } finally {
+      await opened.close();
+    }
+  } catch (error) {
+    // What is wrong with a diff is said by its reader, which does not know where it lies.
+    if (!(error instanceof BlkfilterError) || error.code !== 'EDIFF' || typeof source !== 'string') throw error;
+    const { code, reason, hint } = error;
+    throw new BlkfilterError({ code, reason, hint, path: source });
+  } finally {
+    await input.close();
+  }
+}
+
+async function openDiff(path: string): Promise<Input> {
+  try {
+    const file = await open(path, 'r');
+    const status = await file.stat();
+    if (status.isFile()) return await FileInput.of(file);
+    if (!status.isDirectory()) return new StreamInput(file.createReadStream({ highWaterMark: CHUNK }));
+    await file.close();
+    throw new BlkfilterError({ code: 'EISDIR', reason: 'a folder', hint: 'name a diff', path });
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw explain(error, path);
+    throw new BlkfilterError({
+      code: 'ENOENT',
+      reason: 'no such file or directory',
+      hint: '`blkfilter diff DEV --since EPOCH --output FILE` makes a diff',
+      syscall: 'open',
+      path,
+      cause: error,
+    });
+  }
+}
+
+/** A reader of a diff that, as far as the input lets one know, is sound. */
+async function readerOf(input: Input): Promise<DiffReader> {
+  const reader = await DiffReader.open(input);
+  if (!(input instanceof FileInput)) return reader;
+  await reader.check();
+  input.rewind();
+  return DiffReader.open(input);
+}
+
+/** The states that a diff leads from and to. */
+interface Marks {
+  /** Undefined when it is of all; null when the name is none of ours. */
+  from: Mark | null | undefined;
+  /** Undefined when there is no name, or another one. */
+  to: Mark | undefined;
+  /** What it builds on, in words. */
+  basis: string;
+}
+
+/** A mark in words. */
+const inWords = ({ generation, epoch }: Mark): string => `epoch ${epoch} of generation ${generation}`;
+
+function marksOf({ from, to }: DiffHeader): Marks {
+  const begin = from === undefined ? undefined : (markOf(from) ?? null);
+  const end = to === undefined ? undefined : markOf(to);
+  if (begin && end && (begin.generation !== end.generation || begin.epoch >= end.epoch)) {
+    throw damaged(0, `it leads from ${inWords(begin)} to ${inWords(end)}, which does not follow it`);
+  }
+  const basis = begin ? inWords(begin) : `${inspect(from)}, which no diff of this package leads to`;
+  return { from: begin, to: end, basis: `the diff builds on ${basis}` };
+}
+
+async function openTarget(path: string, { from, size }: DiffHeader, diff: Input): Promise<Target> {
+  const status = await stat(path, { bigint: true }).catch(() => undefined);
+  if (status && diff instanceof FileInput && (await diff.is(status))) {
+    throw new BlkfilterError({ code: 'EINVAL', reason: 'it is the diff itself', hint: 'name another target', path });
+  }
+  if (!status && from !== undefined) {
+    throw new BlkfilterError({
+      code: 'ENOENT',
+      reason: `there is no target, and the diff builds on ${inspect(from)}`,
+      hint: 'make it with a diff of all (`blkfilter diff DEV --full`), or with `blkfilter sync`',
+      path,
+    });
+  }
+  return Target.open(path, { size, create: true, resize: false });
+}
+
+/**
+ * Why a diff cannot be applied; undefined when it can.
+ * @param state what is known of the target
+ * @param found what the target is, if it was there
+ */
+function misfit({ from, to, basis }: Marks, state?: CopyState, found?: TargetIdentity): string | undefined {
+  if (from === undefined) return undefined;
+  if (!state || !found) return `nothing is known of what the target holds, and ${basis}`;
+  const strange = mismatch(state, found);
+  if (strange !== undefined) return `${strange}, and ${basis}`;
+  const { generation, epoch, pending } = state;
+  if (epoch === null) return `the target holds a part of a copy of all, and ${basis}`;
+  const at = inWords({ generation, epoch });
+  if (from?.generation !== generation || from.epoch !== epoch) {
+    const already = to?.generation === generation && to.epoch === epoch ? ': it has been applied already' : '';
+    return `the target is at ${at}, and ${basis}${already}`;
+  }
+  // What a part of a diff has changed, one that leads further changes too; one that leads less far may not.
+  if (pending !== undefined && (to?.epoch ?? 0) < pending) {
+    return `a diff from ${at} to epoch ${pending} was applied in part, and this one does not lead so far`;
+  }
+  return undefined;
+}
+
+/** The way from one state of a target to the next. */
+class Application {
+  readonly #reader: DiffReader;
+  readonly #marks: Marks;
+  readonly #target: Target;
+  readonly #options: z.output<typeof optionsSchema>;
+  readonly #statePath: string;
+  /** Bytes of the target that are done. */
+  #done = 0;
+  #copied = 0;
+  #zeroed = 0;
+
+  constructor(reader: DiffReader, marks: Marks, target: Target, options: z.output<typeof optionsSchema>) {
+    this.#reader = reader;
+    this.#marks = marks;
+    this.#target = target;
+    this.#options = options;
+    this.#statePath = options.state ?? statePath(target.path, target.isDevice);
+  }
+
+  async run(): Promise<ApplyResult> {
+    const { from, to } = this.#marks;
+    const known = await this.#known();
+    const keep = await this.#keeper(known);
+    await keep(from?.epoch ?? null, to?.epoch);
+    try {
+      await this.#target.resize();
+      await this.#write();
+      await this.#target.flush();
+    } catch (error) {
+      throw this.#options.signal?.aborted ? error : this.#cutOff(error);
+    }
+    await keep(to?.epoch ?? null);
+    return {
+      target: this.#target.path,
+      since: from?.epoch ?? null,
+      generation: to?.generation ?? null,
+      epoch: to?.epoch ?? null,
+      size: this.#reader.header.size,
+      copied: this.#copied,
+      zeroed: this.#zeroed,
+    };
+  }
+
+  /** The target's state, if the diff fits it. */
+  async #known(): Promise<CopyState | undefined> {
+    // By force a state that is damaged is as good as none.
+    const { force } = this.#options;
+    const known = await readState(this.#statePath).catch((error: unknown) => {
+      if (!force) throw error;
+      return undefined;
+    });
+    const wrong = force ? undefined : misfit(this.#marks, known, this.#target.found);
+    if (wrong === undefined) return known;
+    throw new BlkfilterError({
+      code: 'EMARK',
+      reason: wrong,
+      hint: 'apply diffs in their order, the first one of all (`blkfilter diff DEV --full`); or by force (`--force`)',
+      path: this.#target.path,
+    });
+  }
+
+  /** Gives what writes the state down. Without it a target is one of which nothing is known. */
+  async #keeper(known: CopyState | undefined): Promise<(epoch: number | null, pending?: number) => Promise<void>> {
+    const { from, to } = this.#marks;
+    if (!to || from === null) {
+      await rm(this.#statePath, { force: true });
+      return () => Promise.resolve();
+    }
+    const { source, blockSize } = known?.generation === to.generation ? known : {};
+    return async (epoch, pending) => {
+      const state = { source, generation: to.generation, epoch, blockSize, complete: pending === undefined, pending };
+      await writeState(this.#statePath, await describe(this.#target, state));
+    };
+  }
+
+  async #write(): Promise<void> {
+    for await (const { offset, length, data } of this.#reader.ranges()) {
+      this.#options.signal?.throwIfAborted();
+      await this.#pass(offset);
+      if (data) {
+        await this.#target.write(offset, data);
+        this.#copied += length;
+      } else {
+        await this.#target.zero(offset, length);
+        this.#zeroed += length;
+      }
+      this.#done = offset + length;
+    }
+    await this.#pass(this.#reader.header.size);
+  }
+
+  /** Passes over what the diff says nothing of: it stays as it is, or when the diff builds on nothing, is zero. */
+  async #pass(end: number): Promise<void> {
+    if (this.#marks.from === undefined && end > this.#done) {
+      await this.#target.zero(this.#done, end - this.#done);
+      this.#zeroed += end - this.#done;
+    }
+    this.#done = end;
+  }
+
+  /** The error with how far it came. */
+  #cutOff(error: unknown): unknown {
+    const { code } = error as NodeJS.ErrnoException;
+    if (!(error instanceof Error) || code === undefined) return error;
+    const did = `${this.#copied} bytes of data and ${this.#zeroed} of zeroes`;
+    const words = `applied to the first ${this.#done} bytes of the target (${did}), and no further: `;
+    const hint = 'apply it again from its start; or one that is made anew, since the same epoch';
+    if (error instanceof BlkfilterError) return error.reworded({ reason: `${words}${error.reason}`, hint });
+    const reason = `${words}${error.message.replace(`${code}: `, '')}`;
+    return new BlkfilterError({ code, reason, hint, cause: error });
+  }
+}

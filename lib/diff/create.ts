@@ -1,0 +1,148 @@
+// SPDX-License-Identifier: MIT
+import { stat } from 'node:fs/promises';
+import { dirname } from 'node:path';
+import { z } from 'zod';
+
+import { readExtents } from '../copy/read.js';
+import type { BlockDevice } from '../device.js';
+import { BlkfilterError } from '../errors.js';
+import { replaceFile } from '../files.js';
+import type { ChangeTracker } from '../filters/cbt.js';
+import { check, generation, signal } from '../options.js';
+import { mountsAbove } from '../stack.js';
+import { SECTOR_SIZE, type Extent } from '../units.js';
+import { encode, type DiffRange } from './format.js';
+import { nameOf, type Mark } from './mark.js';
+
+/** What a diff is to hold: either what changed since an epoch, or all. */
+export interface DiffOptions {
+  /** An epoch: what changed in it or later. */
+  since?: number;
+  /** The generation that `since` was taken in: it fails with `EGENERATION` when tracking had a gap since. */
+  generation?: string;
+  /** All of the device. */
+  full?: boolean;
+  /** Stops it: the iteration then throws its reason. */
+  signal?: AbortSignal;
+}
+
+const optionsSchema = z
+  .strictObject({
+    since: z.int().min(1).optional(),
+    generation: generation.optional(),
+    full: z.boolean().default(false),
+    signal: signal.optional(),
+  })
+  .refine(({ since, full }) => (since === undefined) === full, 'either since an epoch, or full')
+  .refine(({ since, generation }) => since !== undefined || !generation, 'a generation goes with an epoch');
+
+/**
+ * Begins a diff of a device that cbt tracks. A checkpoint is taken at once; the data are read when they are asked for.
+ *
+ *     const diff = await createDiff(disk, { since: epoch, generation });
+ *     await diff.save('/backup/monday.diff');
+ *     ({ epoch, generation } = diff.to);
+ *
+ * @throws {BlkfilterError} `ERR_BLKFILTER_ARGUMENT`; `EGENERATION` tracking had a gap since the generation asked for;
+ *   `EINVAL` the epoch has not begun; `ENOENT` cbt is not attached; and as `ChangeTracker.checkpoint`
+ */
+export async function createDiff(device: BlockDevice, options: DiffOptions): Promise<Diff> {
+  const { since, generation, signal } = check(optionsSchema, options, 'diff');
+  const tracker = await device.filter('cbt');
+  // A diff that cannot be made begins no epoch.
+  if (since !== undefined) await look(tracker, since, generation);
+  await device.flush();
+  const to = await tracker.checkpoint();
+  const from = since === undefined ? undefined : { generation: generation ?? to.generation, epoch: since };
+  return new Diff(device, tracker, from, to, await device.sectors(), signal);
+}
+
+/** Fails unless changes since that epoch are known. */
+async function look(tracker: ChangeTracker, since: number, generation: string | undefined): Promise<void> {
+  const changes = tracker.changes({ since, ...(generation !== undefined && { generation }), count: 1 });
+  await changes.batches().next();
+}
+
+/** What changed on a device, as bytes in Ceph's format "rbd diff v1". */
+export class Diff implements AsyncIterable<Buffer> {
+  /** Bytes of data, of what was read so far. */
+  copied = 0;
+  /** Bytes that are zero, likewise. */
+  zeroed = 0;
+  readonly #device: BlockDevice;
+  readonly #tracker: ChangeTracker;
+  readonly #sectors: number;
+  readonly #signal: AbortSignal | undefined;
+
+  /** @internal Use {@link createDiff}. */
+  constructor(
+    device: BlockDevice,
+    tracker: ChangeTracker,
+    /** The state that it builds on; none when it is of all. */
+    readonly from: Mark | undefined,
+    /** The state that it leads to: the next diff is since this epoch. */
+    readonly to: Mark,
+    sectors: number,
+    signal: AbortSignal | undefined,
+  ) {
+    this.#device = device;
+    this.#tracker = tracker;
+    this.#sectors = sectors;
+    this.#signal = signal;
+  }
+
+  /** Bytes of the device when the diff began. */
+  get size(): number {
+    return this.#sectors * SECTOR_SIZE;
+  }
+
+  /**
+   * Its bytes, in parts of up to 1 MiB. What they hold is read while they are iterated over, and may be newer than the
+   * checkpoint: the next diff then holds it again.
+   * @throws {BlkfilterError} `EGENERATION` tracking got a gap meanwhile; as `BlockDevice.read`; and the signal's reason
+   */
+  async *[Symbol.asyncIterator](): AsyncGenerator<Buffer, void> {
+    const from = this.from && nameOf(this.from);
+    yield* encode({ from, to: nameOf(this.to), size: this.size }, this.#ranges());
+  }
+
+  /**
+   * Writes it to a file, which gets its name when all of it is there.
+   * @throws {BlkfilterError} `EINVAL` it lies on the device itself; as {@link replaceFile}; and as iterating
+   */
+  async save(path: string): Promise<void> {
+    await this.#refuse(path);
+    await replaceFile(path, async (file) => {
+      for await (const part of this) await file.writeFile(part);
+    });
+  }
+
+  /** One that grows on the device would have to hold itself. */
+  async #refuse(path: string): Promise<void> {
+    const dev = await stat(dirname(path)).then((status) => status.dev, () => undefined);
+    if ((await mountsAbove(await this.#device.kernelName())).some((mount) => mount.dev === dev)) {
+      const reason = `it lies on ${this.#device.path} itself: the diff would change what it is made of`;
+      throw new BlkfilterError({ code: 'EINVAL', reason, hint: 'write to another disk', path });
+    }
+  }
+
+  async *#ranges(): AsyncGenerator<DiffRange, void> {
+    this.copied = 0;
+    this.zeroed = 0;
+    for await (const { sector, data, zero } of readExtents(this.#device, this.#extents(), { signal: this.#signal })) {
+      if (zero) this.zeroed += data.length;
+      else this.copied += data.length;
+      yield { offset: sector * SECTOR_SIZE, length: data.length, ...(!zero && { data }) };
+    }
+    // The last data were read after the last changes.
+    await look(this.#tracker, this.to.epoch, this.to.generation);
+  }
+
+  #extents(): AsyncIterable<Extent> | Iterable<Extent> {
+    const all = { sector: 0, count: this.#sectors };
+    if (all.count === 0) return [];
+    if (!this.from) return [all];
+    const { generation, epoch } = this.from;
+    return this.#tracker.changes({ since: epoch, generation, ...all, ...(this.#signal && { signal: this.#signal }) });
+  }
+}

@@ -1,0 +1,312 @@
+// SPDX-License-Identifier: MIT
+//
+// Diffs of devices that are in use, applied to files and devices. The truth is the source itself, read whole and compared.
+import assert from 'node:assert/strict';
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { createReadStream, existsSync, mkdirSync, readdirSync, rmSync } from 'node:fs';
+import { afterEach, beforeEach, describe, it } from 'node:test';
+
+import {
+  applyDiff,
+  createDiff,
+  open,
+  sync,
+  type BlkfilterError,
+  type BlockDevice,
+  type DiffOptions,
+  type Mark,
+} from 'blkfilter';
+
+import { blank, sameBytes } from './support/copies.js';
+import { dmCreate, dmRemove, scatter, type Scatter } from './support/devices.js';
+import { attempt, run, sh, until } from './support/run.js';
+
+const ROUNDS = Math.max(5, Number(process.env.BLKFILTER_ROUNDS ?? 50) / 5);
+const MIB = 1 << 20;
+const SIZE = 16;
+const FOLDER = '/tmp/diffs';
+const IMAGE = `${FOLDER}/image`;
+const SOURCE = '/dev/mapper/source';
+
+const path = (name: string): string => `${FOLDER}/${name}`;
+const table = (size: number, kind = 'linear /dev/sda 0'): string => `0 ${(size * MIB) / 512} ${kind}`;
+
+const same = (target: string, size = SIZE * MIB): void =>
+  assert.ok(sameBytes(SOURCE, target, size), `${SOURCE} and ${target} differ`);
+
+function change(seed: number, options: Partial<Scatter> = {}): void {
+  const how = (['direct', 'buffered', 'discard', 'zeroout'] as const)[seed % 4] ?? 'direct';
+  scatter(SOURCE, { how, threads: 2, count: 10, max: 65536, seed, ...options });
+}
+
+/** Saves a diff; gives what it leads to. */
+async function save(device: BlockDevice, name: string, options: DiffOptions): Promise<Mark> {
+  const diff = await createDiff(device, options);
+  await diff.save(path(name));
+  return diff.to;
+}
+
+const since = ({ generation, epoch }: Mark): DiffOptions => ({ since: epoch, generation });
+
+describe('a diff', () => {
+  beforeEach(() => {
+    mkdirSync(FOLDER, { recursive: true });
+    dmCreate('source', table(SIZE));
+    change(0, { count: 60 });
+  });
+
+  afterEach(() => {
+    sh('umount -q /mnt/source || true; dmsetup remove_all');
+    rmSync(FOLDER, { recursive: true });
+    blank('/dev/sda', '/dev/sdb');
+  });
+
+  it('after the other, one by one and merged by rbd: all copies are the same', async () => {
+    await using device = await open(SOURCE);
+    const tracker = await device.attach('cbt', { blockSize: '4KiB' });
+    let mark = await save(device, '0', { full: true });
+    await applyDiff(path('0'), IMAGE);
+    await applyDiff(path('0'), path('late'));
+    await applyDiff(createReadStream(path('0')), '/dev/sdb');
+    same(IMAGE);
+    same('/dev/sdb');
+
+    for (let round = 1; round <= 4; round++) {
+      change(round);
+      mark = await save(device, String(round), since(mark));
+      const { epoch, copied, zeroed } = await applyDiff(path(String(round)), IMAGE);
+      assert.equal(epoch, mark.epoch);
+      // At most what 20 changes of up to 64 KiB cover in blocks.
+      assert.ok(copied + zeroed > 0 && copied + zeroed <= 20 * 72 * 1024, `${copied} + ${zeroed} bytes`);
+      await applyDiff(createReadStream(path(String(round))), '/dev/sdb');
+      same(IMAGE);
+      same('/dev/sdb');
+    }
+
+    sh(`cd ${FOLDER}; cp 1 merged; for i in 2 3 4; do rbd merge-diff --no-progress merged $i m 2>&1; mv m merged; done`);
+    run('rbd', 'merge-diff', '--no-progress', path('0'), path('merged'), path('all'));
+    await applyDiff(path('merged'), path('late'));
+    const { since: begin, epoch } = await applyDiff(path('all'), path('new'));
+    assert.deepEqual([begin, epoch], [null, mark.epoch]);
+    same(path('late'));
+    same(path('new'));
+    await tracker.detach();
+  });
+
+  it('and a sync take turns on one copy', async () => {
+    await using device = await open(SOURCE);
+    const first = await sync(SOURCE, IMAGE);
+    change(1);
+    const mark = await save(device, '1', { since: first.epoch, generation: first.generation });
+    await applyDiff(path('1'), IMAGE);
+    same(IMAGE);
+
+    change(2);
+    const { mode, reason, epoch } = await sync(SOURCE, IMAGE);
+    assert.deepEqual([mode, reason], ['incremental', `changes since epoch ${mark.epoch}`]);
+    same(IMAGE);
+
+    // One that breaks off in a pipe: sync goes on from where it began.
+    change(3, { how: 'direct' });
+    await save(device, '3', { since: epoch });
+    await assert.rejects(applyDiff(createReadStream(path('3'), { end: 100_000 }), IMAGE), { code: 'EDIFF' });
+    change(4, { how: 'direct' });
+    const { reason: after } = await sync(SOURCE, IMAGE);
+    assert.equal(after, `changes since epoch ${epoch}: the last run was cut off`);
+    same(IMAGE);
+    await device.detach('cbt');
+  });
+
+  it(`after the other, ${ROUNDS} times under load: what is newer than one is in the next`, async () => {
+    await using device = await open(SOURCE);
+    const tracker = await device.attach('cbt', { blockSize: '4KiB' });
+    const fio = spawn('fio', [
+      '--name=load', `--filename=${SOURCE}`, '--ioengine=libaio', '--direct=1', '--iodepth=8', '--rw=randrw',
+      '--bsrange=4k-64k', `--size=${SIZE}M`, '--time_based', '--runtime=3600', '--randrepeat=0', '--refill_buffers',
+    ], { stdio: 'ignore' });
+    try {
+      let mark: Mark | undefined;
+      for (let round = 0; round < ROUNDS; round++) {
+        const diff = await createDiff(device, mark ? since(mark) : { full: true });
+        mark = diff.to;
+        await applyDiff(diff, '/dev/sdb');
+      }
+      assert.equal(fio.exitCode, null, 'fio ended early');
+      fio.kill('SIGINT');
+      await once(fio, 'close');
+      assert.ok(mark);
+      await applyDiff(await createDiff(device, since(mark)), '/dev/sdb');
+      same('/dev/sdb');
+    } finally {
+      fio.kill('SIGKILL');
+    }
+    await tracker.detach();
+  });
+
+  it('of a device that grows, and then is smaller', async () => {
+    await using device = await open(SOURCE);
+    const tracker = await device.attach('cbt');
+    const resize = (size: number): string =>
+      sh(`dmsetup suspend source; dmsetup load source --table '${table(size)}'; dmsetup resume source`);
+    let mark = await save(device, '0', { full: true });
+    await applyDiff(path('0'), IMAGE);
+    // What it will get, which is not zero.
+    sh(`dd if=/dev/urandom of=/dev/sda bs=1M seek=${SIZE} count=8 oflag=direct status=none`);
+    for (const [name, size] of [['larger', SIZE + 8], ['smaller', SIZE - 8]] as const) {
+      resize(size);
+      change(size, { how: 'direct' });
+      mark = await save(device, name, since(mark));
+      assert.equal((await applyDiff(path(name), IMAGE)).size, size * MIB);
+      same(IMAGE, size * MIB);
+      assert.equal(run('stat', '-c', '%s', IMAGE).trim(), String(size * MIB));
+    }
+    run('rbd', 'merge-diff', '--no-progress', path('larger'), path('smaller'), path('both'));
+    await applyDiff(path('0'), IMAGE);
+    await applyDiff(path('both'), IMAGE);
+    same(IMAGE, (SIZE - 8) * MIB);
+    await tracker.detach();
+  });
+
+  it('at the command line, through pipes that break, too', async () => {
+    await using device = await open(SOURCE);
+    const tracker = await device.attach('cbt', { blockSize: '4KiB' });
+    const { generation } = await tracker.info();
+    const piped = attempt('bash', '-c', `set -o pipefail; blkfilter diff ${SOURCE} --full --json | blkfilter apply - /dev/sdb --json`);
+    assert.equal(piped.status, 0, piped.stderr);
+    const { copied, zeroed, ...made } = JSON.parse(piped.stderr) as Record<string, unknown>;
+    const head = { since: null, generation, epoch: 2, size: SIZE * MIB };
+    assert.deepEqual(made, { device: SOURCE, output: null, ...head });
+    assert.deepEqual(JSON.parse(piped.stdout), { target: '/dev/sdb', ...head, copied, zeroed });
+    same('/dev/sdb');
+
+    change(1, { how: 'direct' });
+    const broken = attempt('bash', '-c', `blkfilter diff ${SOURCE} --since 2 | head -c 100000 | blkfilter apply - /dev/sdb; echo "\${PIPESTATUS[@]}"`);
+    assert.match(broken.stderr, /^error: EPIPE: whoever reads it ended before its end$/m);
+    assert.match(broken.stderr, /^error: EDIFF: applied to the first \d+ bytes of the target .*cut off/m);
+    assert.match(broken.stdout, /^1 \d+ 1\n$/);
+
+    // The same again is another diff, since the same epoch.
+    const file = attempt('blkfilter', 'diff', SOURCE, '--since', '2', '--generation', generation, '--output', path('2'), '--json');
+    assert.deepEqual([file.status, file.stderr], [0, '']);
+    const { epoch, output } = JSON.parse(file.stdout) as Record<string, unknown>;
+    assert.deepEqual([epoch, output], [4, path('2')]);
+    assert.match(run('blkfilter', 'apply', path('2'), '/dev/sdb'), new RegExp(`^/dev/sdb is at epoch 4 of generation ${generation}\n`));
+    same('/dev/sdb');
+    await tracker.detach();
+  });
+
+  it('that is interrupted leaves no file', async () => {
+    dmRemove('source');
+    dmCreate('source', table(SIZE, 'delay /dev/sda 0 100'));
+    await using device = await open(SOURCE);
+    await device.attach('cbt');
+    const child = spawn('blkfilter', ['diff', SOURCE, '--full', '--output', path('cut'), '--json'], {
+      stdio: ['ignore', 'inherit', 'pipe'],
+    });
+    let errors = '';
+    child.stderr.on('data', (data: Buffer) => (errors += data.toString()));
+    await until('the diff to begin', () => readdirSync(FOLDER).length > 0);
+    child.kill('SIGINT');
+    const [status] = (await once(child, 'close')) as [number | null];
+    assert.deepEqual([status, readdirSync(FOLDER)], [1, []]);
+    assert.match(errors, /"code":"EINTR".*run it again/);
+    await device.detach('cbt');
+  });
+
+  describe('refuses', () => {
+    interface Row {
+      title: string;
+      prepare?: () => unknown;
+      options?: object;
+      output?: string;
+      code: string;
+      words: RegExp;
+    }
+    const generation = '11111111-2222-3333-4444-555555555555';
+    const rows: Row[] = [
+      { title: 'a device without cbt', prepare: () => run('blkfilter', 'detach', SOURCE, 'cbt'), code: 'ENOENT', words: /not attached/ },
+      { title: 'another generation', options: { since: 1, generation }, code: 'EGENERATION', words: /tracking had a gap/ },
+      { title: 'an epoch to come', options: { since: 3 }, code: 'EINVAL', words: /epoch 3 has not begun, the current one is 2/ },
+      { title: 'epoch 0', options: { since: 0 }, code: 'ERR_BLKFILTER_ARGUMENT', words: /diff.since/ },
+      { title: 'no epoch', options: {}, code: 'ERR_BLKFILTER_ARGUMENT', words: /either since an epoch, or full/ },
+      { title: 'both', options: { since: 1, full: true }, code: 'ERR_BLKFILTER_ARGUMENT', words: /either since an epoch, or full/ },
+      { title: 'a generation alone', options: { full: true, generation }, code: 'ERR_BLKFILTER_ARGUMENT', words: /goes with an epoch/ },
+      { title: 'an unknown option', options: { sinse: 1 }, code: 'ERR_BLKFILTER_ARGUMENT', words: /unknown option 'sinse'/ },
+      { title: 'a folder to write to', output: FOLDER, code: 'EISDIR', words: /a folder/ },
+      { title: 'a device to write to', output: '/dev/sdb', code: 'EEXIST', words: /something else/ },
+      { title: 'a folder that is not there', output: '/tmp/none/diff', code: 'ENOENT', words: /no such file/ },
+      { title: 'a full disk', prepare: () => sh(`mount -t tmpfs -o size=64k none ${FOLDER}`), code: 'ENOSPC', words: /no space left/ },
+      {
+        title: 'a file on the device itself',
+        prepare: () => sh(`mkfs.ext4 -q ${SOURCE}; mkdir -p /mnt/source; mount ${SOURCE} /mnt/source`),
+        output: '/mnt/source/diff',
+        code: 'EINVAL',
+        words: /lies on \/dev\/mapper\/source itself/,
+      },
+    ];
+    for (const { title, prepare, options = { full: true }, output = path('refused'), code, words } of rows) {
+      it(title, async () => {
+        await using device = await open(SOURCE);
+        const tracker = await device.attach('cbt');
+        await tracker.checkpoint();
+        prepare?.();
+        const attempted = createDiff(device, options).then((diff) => diff.save(output));
+        await assert.rejects(attempted, (error: BlkfilterError) => {
+          assert.deepEqual([error.name, error.code, words.test(error.message)], ['BlkfilterError', code, true], error.message);
+          assert.ok(error.hint, 'no hint');
+          return true;
+        });
+        assert.deepEqual(readdirSync(FOLDER), []);
+        sh(`umount -q ${FOLDER} || true`);
+        if (code === 'ENOENT' && !output.includes('none')) return;
+        // A diff that cannot begin takes no checkpoint.
+        assert.equal((await tracker.info()).epoch, 'full' in options && code !== 'ERR_BLKFILTER_ARGUMENT' ? 3 : 2);
+        sh('umount -q /mnt/source || true');
+        await tracker.detach();
+      });
+    }
+  });
+
+  describe('is not applied to', () => {
+    const rows: { title: string; prepare: () => unknown; to: string; code: string; words: RegExp }[] = [
+      {
+        title: 'a device that is mounted',
+        prepare: () => sh('mkfs.ext4 -q -F /dev/sdb; mkdir -p /mnt/source; mount /dev/sdb /mnt/source'),
+        to: '/dev/sdb',
+        code: 'EBUSY',
+        words: /mounted/,
+      },
+      {
+        title: 'a device that is smaller',
+        prepare: () => dmCreate('small', '0 2048 linear /dev/sdb 0'),
+        to: '/dev/mapper/small',
+        code: 'ENOSPC',
+        words: /the device has 1 MiB, and 16 MiB are needed/,
+      },
+      {
+        title: 'a part of what is in use',
+        prepare: () => dmCreate('above', '0 2048 linear /dev/sdb 0'),
+        to: '/dev/sdb',
+        code: 'EBUSY',
+        words: /part of something else/,
+      },
+      { title: 'a character device', prepare: () => undefined, to: '/dev/null', code: 'EINVAL', words: /neither a file nor/ },
+    ];
+    for (const { title, prepare, to, code, words } of rows) {
+      it(title, async () => {
+        await using device = await open(SOURCE);
+        const tracker = await device.attach('cbt');
+        await save(device, '0', { full: true });
+        prepare();
+        await assert.rejects(applyDiff(path('0'), to), (error: BlkfilterError) => {
+          assert.deepEqual([error.name, error.code, words.test(error.message)], ['BlkfilterError', code, true], error.message);
+          assert.ok(error.hint, 'no hint');
+          return true;
+        });
+        assert.ok(!existsSync('/run/blkfilter/sdb.json'));
+        await tracker.detach();
+      });
+    }
+  });
+});
