@@ -59,9 +59,10 @@ struct blkfilter_range {
  *	with preemption disabled, at less than half of the cost
  * @BLKFILTER_NO_FREEZE: attaching needs no clean file system, so that none is
  *	frozen around it
- * @BLKFILTER_SEES_RELEASED: of an atomic filter: a bio over which another filter
- *	slept, or that it held and lets go, is shown to this one once more at the
- *	moment when it goes on to the device. For filters to which the time of a
+ * @BLKFILTER_SEES_RELEASED: of an atomic filter: a bio that was held back on its
+ *	way, by another filter, by blk-throttle or by a suspended device-mapper
+ *	device, is shown to this one once more at the moment when it goes on to the
+ *	device; and so are remainders of a split. For filters to which the time of a
  *	write matters and to which seeing one twice does no harm
  */
 enum blkfilter_flags {
