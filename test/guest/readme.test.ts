@@ -36,6 +36,7 @@ describe('README.md', { skip: unable }, () => {
       assert.match(output, /^blkfilter_cbt +\S+ +loaded/m);
       assert.match(output, /"epoch":2\b/);
       assert.match(output, /^[1-9].* changed$/m);
+      assert.match(output, /^\/var\/tmp\/replica.img is at epoch 4 of .*\n[1-9].* of data, /m);
       assert.match(output, /^\/var\/tmp\/sdb.img is a copy of .*incremental.*\n.*\n.* compared: the same$/m);
     } finally {
       run('umount', modules);
