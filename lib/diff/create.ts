@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-import { stat } from 'node:fs/promises';
+import { realpath, stat } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { z } from 'zod';
 
@@ -119,7 +119,8 @@ export class Diff implements AsyncIterable<Buffer> {
 
   /** One that grows on the device would have to hold itself. */
   async #refuse(path: string): Promise<void> {
-    const dev = await stat(dirname(path)).then((status) => status.dev, () => undefined);
+    const file = await realpath(path).catch(() => path);
+    const dev = await stat(dirname(file)).then((status) => status.dev, () => undefined);
     if ((await mountsAbove(await this.#device.kernelName())).some((mount) => mount.dev === dev)) {
       const reason = `it lies on ${this.#device.path} itself: the diff would change what it is made of`;
       throw new BlkfilterError({ code: 'EINVAL', reason, hint: 'write to another disk', path });
