@@ -5,6 +5,7 @@ import { createInterface } from 'node:readline';
 
 import { BlkfilterError } from './errors.js';
 import { mountsAbove } from './stack.js';
+import { toolEnvironment } from './tools.js';
 
 /** The longest that file systems stay frozen, in seconds: whoever writes to them waits for that long. */
 const LONGEST = 60;
@@ -53,6 +54,7 @@ export class Freeze {
     // A group of its own: an interrupt from the terminal must not end it.
     const child = spawn('sh', ['-c', guard, 'freeze', String(LONGEST), ...paths], {
       detached: true,
+      env: toolEnvironment,
       stdio: ['pipe', 'pipe', 'ignore'],
     });
     this.#guard = child;

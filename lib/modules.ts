@@ -9,11 +9,10 @@ import { promisify } from 'node:util';
 import { BlkfilterError } from './errors.js';
 import { packageRoot } from './native.js';
 import { readIfThere } from './sysfs.js';
+import { toolEnvironment } from './tools.js';
 
-// The tools of kmod are not on everyone's path, and what they say is matched against below.
-const env = { ...process.env, PATH: `${process.env.PATH ?? ''}:/usr/sbin:/sbin`, LC_ALL: 'C' };
 const run = async (command: string, args: string[]) =>
-  promisify(execFile)(command, args, { env, maxBuffer: 64 << 20 });
+  promisify(execFile)(command, args, { env: toolEnvironment, maxBuffer: 64 << 20 });
 
 /** In the order they are loaded: each needs the ones before it. */
 const known = [
