@@ -16,6 +16,7 @@ import { attempt, run, sh, until } from './support/run.js';
 
 const ROUNDS = Number(process.env.BLKFILTER_ROUNDS ?? 50);
 const KILLS = Math.min(50, ROUNDS);
+const INCREMENTALS = Math.min(25, ROUNDS);
 const MIB = 1 << 20;
 const SIZE = 16;
 const FOLDER = '/tmp/copies';
@@ -49,7 +50,7 @@ describe('sync', () => {
   });
 
   for (const target of [IMAGE, '/dev/sdb']) {
-    it(`25 times to ${target === IMAGE ? 'a file' : 'a device'}: all of it, then what changed`, async () => {
+    it(`to ${target === IMAGE ? 'a file' : 'a device'}: all of it, then ${INCREMENTALS} times what changed`, async () => {
       mkdirSync(FOLDER, { recursive: true });
       const from = source();
       changeSome(from, 1000, 100);
@@ -57,7 +58,7 @@ describe('sync', () => {
       assert.equal(first.mode, 'full');
       assert.deepEqual([first.consistent, first.verified], [true, SIZE * MIB]);
       same(from, target);
-      for (let round = 1; round <= 25; round++) {
+      for (let round = 1; round <= INCREMENTALS; round++) {
         const how = (['direct', 'buffered', 'discard', 'zeroout'] as const)[round % 4] ?? 'direct';
         scatter(from, { how, threads: 1, count: 20, max: 65536, seed: round });
         const { mode, reason, consistent, copied, zeroed } = await sync(from, target);
