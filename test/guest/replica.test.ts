@@ -18,7 +18,7 @@ import { sh } from './support/run.js';
 
 const ROUNDS = Math.max(5, Number(process.env.BLKFILTER_ROUNDS ?? 50));
 const MIB = 2048;
-const SIZE = 32;
+const SIZE = 8;
 const REPLICA = '/dev/sdc';
 
 interface Source {
@@ -43,7 +43,7 @@ const sources: Source[] = [
   {
     title: 'md raid0',
     create: () => {
-      sh('modprobe raid0; yes | MDADM_NO_UDEV=1 mdadm --create /dev/md0 --level=0 --raid-devices=2 --size=16M --run /dev/sda /dev/sdb 2>&1');
+      sh('modprobe raid0; yes | MDADM_NO_UDEV=1 mdadm --create /dev/md0 --level=0 --raid-devices=2 --size=4M --run /dev/sda /dev/sdb 2>&1');
       return '/dev/md0';
     },
     remove: () => void sh('MDADM_NO_UDEV=1 mdadm --stop /dev/md0 2>&1; wipefs -qa /dev/sda /dev/sdb'),
