@@ -272,8 +272,9 @@ describe(`races, ${ROUNDS} rounds each`, () => {
       const results = await race(ROUNDS, 'module blkfilter_cbt', ...visitors);
       report(t, results);
       onlyResults(results, { attach: '0 ENOENT', detach: '0', unload: '0 EAGAIN', load: '0' });
-      happened(results, 'attach', 'ENOENT');
-      assert.equal(happened(results, 'attach'), results.detach?.[0]);
+      // In few rounds it may never be tried while the module is away: that takes milliseconds.
+      if (ROUNDS >= 200) happened(results, 'attach', 'ENOENT');
+      assert.equal(results.attach?.[0] ?? 0, results.detach?.[0] ?? 0);
       assert.equal(results.load?.[0], ROUNDS);
     });
 
@@ -285,7 +286,7 @@ describe(`races, ${ROUNDS} rounds each`, () => {
       loadWitness({ slow: 100 }, { sleeps: 200 });
       report(t, results);
       onlyResults(results, { attach: '0 ENOENT ENOTTY', detach: '0', unload: '0 EAGAIN', load: '0' });
-      happened(results, 'attach', 'ENOTTY');
+      if (ROUNDS >= 50) happened(results, 'attach', 'ENOTTY');
       assert.equal(results.attach?.[0] ?? 0, results.detach?.[0] ?? 0);
       assert.equal(results.load?.[0], 2 * rounds);
     });
