@@ -104,8 +104,8 @@ Napi::Function Handle::Define(Napi::Env env) {
   return DefineClass(env, "Device",
                      {InstanceAccessor<&Handle::Major>("major"), InstanceAccessor<&Handle::Minor>("minor"),
                       InstanceMethod<&Handle::Sectors>("sectors"), InstanceMethod<&Handle::Attach>("attach"),
-                      InstanceMethod<&Handle::Detach>("detach"), InstanceMethod<&Handle::Ctl>("ctl"), InstanceMethod<&Handle::Read>("read"),
-                      InstanceMethod<&Handle::Flush>("flush"),
+                      InstanceMethod<&Handle::Detach>("detach"), InstanceMethod<&Handle::Ctl>("ctl"),
+                      InstanceMethod<&Handle::Read>("read"), InstanceMethod<&Handle::Flush>("flush"),
                       InstanceMethod<&Handle::Close>("close")});
 }
 

@@ -23,11 +23,11 @@
  *	set_capacity_and_notify,
  *	bdev_resize_partition
  *
- * All but submit_bio_noacct* are hooked as long as the module is loaded. PERMANENT keeps the
- * sysctl kernel.ftrace_enabled from switching them off. A hooked function is never
- * called past its entry, which kernels with IBT forbid: where the module calls one
- * that it has hooked, the hook knows the call by the address that it returns to, and
- * lets it pass.
+ * All but submit_bio_noacct* are hooked as long as the module is loaded. PERMANENT
+ * keeps the sysctl kernel.ftrace_enabled from switching them off. A hooked function
+ * is never called past its entry, which kernels with IBT forbid: where the module
+ * calls one that it has hooked, the hook knows the call by the address that it
+ * returns to, and lets it pass.
  *
  * Two hooks on submit_bio_noacct
  *
