@@ -17,19 +17,21 @@ describe('another owner of a function that is hooked', () => {
   afterEach(() => void run('rmmod', 'blkfilter_owner'));
   after(() => void run('modprobe', 'blkfilter_cbt'));
 
-  it('the core does not load, and says why', async () => {
-    own('blkdev_ioctl');
-    await assert.rejects(modules.load(), (error: Error & { code?: string; hint?: string }) => {
-      assert.equal(error.code, 'EMODULE');
-      assert.match(error.message, /Device or resource busy/);
-      assert.match(error.hint ?? '', /live patch/);
-      return true;
+  for (const fn of ['blkdev_ioctl', 'bdev_disk_changed', 'del_gendisk', 'blk_mark_disk_dead']) {
+    it(`${fn}: the core does not load, and says why`, async () => {
+      own(fn);
+      await assert.rejects(modules.load(), (error: Error & { code?: string; hint?: string }) => {
+        assert.equal(error.code, 'EMODULE');
+        assert.match(error.message, /Device or resource busy/);
+        assert.match(error.hint ?? '', /live patch/);
+        return true;
+      });
+      assert.match(run('dmesg'), /blkfilter: cannot hook \(-16\):.* blkdev_ioctl\b.*\n.*either somebody else redirects one/);
+      const { ok, detail } = (await hooksCheck()) ?? {};
+      assert.equal(ok, false);
+      assert.match(detail ?? '', new RegExp(`${fn}.*owner_callback`));
     });
-    assert.match(run('dmesg'), /blkfilter: cannot hook \(-16\):.* blkdev_ioctl\b.*\n.*either somebody else redirects one/);
-    const { ok, detail } = (await hooksCheck()) ?? {};
-    assert.equal(ok, false);
-    assert.match(detail ?? '', /blkdev_ioctl.*owner_callback/);
-  });
+  }
 
   it('submit_bio_noacct: filters that never sleep do their work, one that may sleep is refused with the reason', async () => {
     own('submit_bio_noacct');

@@ -6,12 +6,14 @@ import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { basename } from 'node:path';
 import { afterEach, before, describe, it } from 'node:test';
 
 import { open, sync, type BlkfilterError, type SyncResult } from 'blkfilter';
 
 import { blank, sameBytes } from './support/copies.js';
 import { dmCreate, dmRemove, partition, scatter, unpartition } from './support/devices.js';
+import { plug, unplugAll } from './support/plug.js';
 import { attempt, run, sh, until } from './support/run.js';
 
 const ROUNDS = Number(process.env.BLKFILTER_ROUNDS ?? 50);
@@ -160,19 +162,17 @@ describe('sync', () => {
 
     it('by a source that is pulled: an error, and all is copied when it comes back', async () => {
       mkdirSync(FOLDER, { recursive: true });
-      run('modprobe', 'scsi_debug', 'dev_size_mb=32', 'delay=20', 'ndelay=2000000');
-      const disk = await until('the disk of scsi_debug', () => sh('ls /sys/bus/pseudo/drivers/scsi_debug/adapter0/host*/target*/*:*/block 2>/dev/null || true').trim() || undefined);
-      const from = `/dev/${disk}`;
+      const from = await plug('dev_size_mb=32', 'delay=20', 'ndelay=2000000');
       await assert.rejects(
-        sync(from, IMAGE, { onProgress: () => writeFileSync(`/sys/block/${disk}/device/delete`, '1') }),
+        sync(from, IMAGE, { onProgress: () => writeFileSync(`/sys/block/${basename(from)}/device/delete`, '1') }),
         (error: BlkfilterError) => ['ENODEV', 'ENXIO', 'EIO', 'ENOENT'].includes(error.code),
       );
-      sh('rmmod scsi_debug; modprobe scsi_debug dev_size_mb=32 delay=0');
-      const again = await until('the disk to come back', () => sh('ls /sys/bus/pseudo/drivers/scsi_debug/adapter0/host*/target*/*:*/block 2>/dev/null || true').trim() || undefined);
-      assert.equal((await sync(`/dev/${again}`, IMAGE)).mode, 'full');
-      same(`/dev/${again}`, IMAGE, 32 * MIB);
-      await detachAll(`/dev/${again}`);
-      run('rmmod', 'scsi_debug');
+      await unplugAll(from);
+      const again = await plug('dev_size_mb=32');
+      assert.equal((await sync(again, IMAGE)).mode, 'full');
+      same(again, IMAGE, 32 * MIB);
+      await detachAll(again);
+      await unplugAll(again);
     });
   });
 
