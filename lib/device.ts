@@ -7,7 +7,6 @@ import { ChangeTracker, type CbtOptions } from './filters/cbt.js';
 import { Filter } from './filters/filter.js';
 import { native } from './native.js';
 import { check, extent, filterName } from './options.js';
-import { nameOfNumber } from './stack.js';
 import { altitudes, bypassedOf, coreLoaded, filtersOf, isDax, type AttachedFilter } from './sysfs.js';
 import { SECTOR_SIZE } from './units.js';
 
@@ -174,11 +173,7 @@ export class BlockDevice {
    * @throws {BlkfilterError} `ENODEV` it is gone
    */
   async kernelName(): Promise<string> {
-    const { major, minor } = this.#connection.handle;
-    const name = await nameOfNumber(`${major}:${minor}`);
-    if (name !== undefined) return name;
-    const context = { path: this.path, coreLoaded: true };
-    throw new BlkfilterError({ code: 'ENODEV', ...explain('open', 'ENODEV', context), path: this.path });
+    return this.#connection.kernelName();
   }
 
   /** The filters that are attached, highest altitude first. */

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: MIT
 // What stands on a device: partitions, device-mapper and RAID devices, and the file systems that are mounted on them.
 import { readFile, readdir, stat } from 'node:fs/promises';
-import { basename } from 'node:path';
 
 import { readIfThere } from './sysfs.js';
 
@@ -9,7 +8,6 @@ import { readIfThere } from './sysfs.js';
 export interface Mount {
   /** Where: the shortest of its paths. */
   path: string;
-  type: string;
   readOnly: boolean;
   /** The device number that files on it show, as `stat` gives it. */
   dev: number;
@@ -32,7 +30,7 @@ async function partitionsOf(name: string): Promise<string[]> {
  * The names of a device and of all that is built on it.
  * @param name the kernel's, such as `sda1`
  */
-export async function devicesAbove(name: string): Promise<Set<string>> {
+async function devicesAbove(name: string): Promise<Set<string>> {
   const found = new Set<string>();
   const waiting = [name];
   for (let one = waiting.pop(); one !== undefined; one = waiting.pop()) {
@@ -91,7 +89,7 @@ export async function mountsAbove(name: string): Promise<Mount[]> {
     // proc(5): id, parent, major:minor, root, mount point, options, optional fields, "-", type, source, its options
     const [head = '', tail = ''] = line.split(' - ');
     const [, , number = '', , point = ''] = head.split(' ');
-    const [type = '', source = '', options = ''] = tail.split(' ');
+    const [, source = '', options = ''] = tail.split(' ');
     // A btrfs has a device number of its own.
     const device = (await nameOfNumber(number)) ?? (source.startsWith('/') ? await nameOfNode(unescape(source)) : undefined);
     if (device === undefined || !devices.has(device)) continue;
@@ -100,19 +98,21 @@ export async function mountsAbove(name: string): Promise<Mount[]> {
     if (!status) continue;
     const known = mounts.get(status.dev);
     if (known && known.path.length <= path.length) continue;
-    mounts.set(status.dev, { path, type, readOnly: options.split(',').includes('ro'), dev: status.dev });
+    mounts.set(status.dev, { path, readOnly: options.split(',').includes('ro'), dev: status.dev });
   }
   return [...mounts.values()];
 }
+
+/**
+ * Whether a file system is mounted on a device, or on what is built on it.
+ * @param name the kernel's name of the device
+ * @param dev the device number that files of the file system show
+ */
+export const carries = async (name: string, dev: number): Promise<boolean> =>
+  (await mountsAbove(name)).some((mount) => mount.dev === dev);
 
 /** Two devices of which one is the disk of the other, or the same, hold the same sectors. */
 export async function overlapping(first: string, second: string): Promise<boolean> {
   if (first === second) return true;
   return (await partitionsOf(first)).includes(second) || (await partitionsOf(second)).includes(first);
-}
-
-/** What tells a disk from one that later has the same name and number, until the machine restarts. */
-export async function diskSequence(name: string): Promise<number> {
-  const folder = `${classBlock}/${basename(name)}`;
-  return Number((await readIfThere(`${folder}/diskseq`)) ?? (await readIfThere(`${folder}/../diskseq`)) ?? 0);
 }

@@ -69,13 +69,28 @@ export const bypassedOf = async (folder: string): Promise<number> =>
   Number((await readIfThere(`${folder}/filter_bypassed`)) ?? 0);
 
 /**
+ * A device's size in sectors; 0 when it is gone.
+ * @param folder the device's folder in /sys
+ */
+export const sectorsOf = async (folder: string): Promise<number> => Number((await readIfThere(`${folder}/size`)) ?? 0);
+
+/** What the device's disk says in a file, whether the device is that disk or a partition of it. */
+const readOfDisk = async (folder: string, file: string): Promise<string | undefined> =>
+  (await readIfThere(`${folder}/${file}`)) ?? (await readIfThere(`${folder}/../${file}`));
+
+/**
  * Whether a device can be mapped into memory (DAX), past all filters.
  * @param folder the device's folder in /sys
  */
-export async function isDax(folder: string): Promise<boolean> {
-  const text = (await readIfThere(`${folder}/queue/dax`)) ?? (await readIfThere(`${folder}/../queue/dax`));
-  return text?.trim() === '1';
-}
+export const isDax = async (folder: string): Promise<boolean> =>
+  (await readOfDisk(folder, 'queue/dax'))?.trim() === '1';
+
+/**
+ * What tells a device's disk from one that later has the same name and number, until the machine restarts.
+ * @param folder the device's folder in /sys
+ */
+export const diskSequenceOf = async (folder: string): Promise<number> =>
+  Number((await readOfDisk(folder, 'diskseq')) ?? 0);
 
 /** All devices that have at least one filter, by name. */
 export async function filteredDevices(): Promise<FilteredDevice[]> {
@@ -84,7 +99,7 @@ export async function filteredDevices(): Promise<FilteredDevice[]> {
     all.sort().map(async (name) => {
       const folder = `/sys/class/block/${name}`;
       const filters = await filtersOf(folder);
-      const sectors = Number((await readIfThere(`${folder}/size`)) ?? 0);
+      const sectors = await sectorsOf(folder);
       // In /sys a slash of the name is an exclamation mark.
       return { path: `/dev/${name.replaceAll('!', '/')}`, sectors, filters, bypassed: await bypassedOf(folder) };
     }),

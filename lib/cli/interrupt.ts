@@ -1,7 +1,18 @@
 // SPDX-License-Identifier: MIT
 
-/** Runs something that SIGINT and SIGTERM stop by its signal; a second one ends the process at once. */
-export async function interruptible<T>(run: (signal: AbortSignal) => Promise<T>): Promise<T> {
+import { BlkfilterError } from '../index.js';
+
+/**
+ * Runs something that SIGINT and SIGTERM stop by its signal; a second one ends the process at once.
+ * @param path what it makes
+ * @param hint what to do when it was stopped
+ * @throws {BlkfilterError} `EINTR` it was stopped; else what it throws
+ */
+export async function interruptible<T>(
+  path: string,
+  hint: string,
+  run: (signal: AbortSignal) => Promise<T>,
+): Promise<T> {
   const controller = new AbortController();
   const stop = (): void => {
     controller.abort();
@@ -10,6 +21,9 @@ export async function interruptible<T>(run: (signal: AbortSignal) => Promise<T>)
   for (const name of signals) process.once(name, stop);
   try {
     return await run(controller.signal);
+  } catch (error) {
+    if (!controller.signal.aborted) throw error;
+    throw new BlkfilterError({ code: 'EINTR', reason: 'interrupted', hint, path });
   } finally {
     for (const name of signals) process.off(name, stop);
   }

@@ -4,6 +4,7 @@ import { once } from 'node:events';
 import { pipeline } from 'node:stream/promises';
 import { styleText } from 'node:util';
 
+import { lineUp } from '../columns.js';
 import { BlkfilterError } from '../index.js';
 
 /** The exit statuses. */
@@ -48,12 +49,8 @@ export async function answer({ json }: OutputOptions, document: object, text: ()
   await write(`${json ? JSON.stringify(document) : text()}\n`);
 }
 
-/** Lines up columns. */
-export function table(head: string[], rows: string[][]): string {
-  const widths = head.map((title, i) => Math.max(title.length, ...rows.map((row) => row[i]?.length ?? 0)));
-  const line = (cells: string[]): string => cells.map((cell, i) => cell.padEnd(widths[i] ?? 0)).join('  ').trimEnd();
-  return [paint('bold', line(head)), ...rows.map(line)].join('\n');
-}
+/** A table of text. */
+export const table = (head: string[], rows: string[][]): string => lineUp(head, rows, paint).join('\n');
 
 /** Prints an error on stderr, as text or as JSON. */
 export function complain(error: unknown, json: boolean): void {

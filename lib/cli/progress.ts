@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-import { Presets, SingleBar } from 'cli-progress';
+import type { SingleBar } from 'cli-progress';
 
 import { formatSize, type SyncProgress } from '../index.js';
 import { type OutputOptions } from './output.js';
@@ -18,17 +18,21 @@ const verbs: Record<SyncProgress['phase'], string> = { copy: 'copying', verify: 
 
 /** A bar on stderr, with rate and time left; a new one for each pass. */
 class Bar implements ProgressView {
-  readonly #bar = new SingleBar(
-    {
-      format: '{what} [{bar}] {percentage}% | {at} of {of} | {rate}/s | {left} left',
-      stream: process.stderr,
-      hideCursor: true,
-      clearOnComplete: true,
-    },
-    Presets.rect,
-  );
+  readonly #bar: SingleBar;
   #what = '';
   #since = 0;
+
+  private constructor(bar: SingleBar) {
+    this.#bar = bar;
+  }
+
+  static async make(): Promise<Bar> {
+    // Loaded when one is drawn: no other command has to wait for it.
+    const { Presets, SingleBar } = (await import('cli-progress')).default;
+    const format = '{what} [{bar}] {percentage}% | {at} of {of} | {rate}/s | {left} left';
+    const options = { format, stream: process.stderr, hideCursor: true, clearOnComplete: true };
+    return new Bar(new SingleBar(options, Presets.rect));
+  }
 
   show({ phase, pass, done, total }: SyncProgress): void {
     const what = `${verbs[phase]}, pass ${pass}`;
@@ -74,7 +78,7 @@ class Lines implements ProgressView {
 }
 
 /** A bar for people who look at a terminal, lines for programs, and nothing for logs. */
-export function progressView({ json }: OutputOptions): ProgressView | undefined {
+export async function progressView({ json }: OutputOptions): Promise<ProgressView | undefined> {
   if (json) return new Lines();
-  return process.stderr.isTTY ? new Bar() : undefined;
+  return process.stderr.isTTY ? Bar.make() : undefined;
 }

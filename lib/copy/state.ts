@@ -36,8 +36,8 @@ export type CopyState = z.output<typeof schema>;
  * Where the state of a target is kept: beside a file. For a device, whose folder is made anew at each start of the machine,
  * in a folder of which that is true as well; no generation lives longer either.
  */
-export const statePath = (target: string, isDevice: boolean): string =>
-  isDevice ? `/run/blkfilter/${basename(target)}.json` : `${target}.blkfilter.json`;
+export const statePath = ({ path, isDevice }: Target, chosen: string | undefined): string =>
+  chosen ?? (isDevice ? `/run/blkfilter/${basename(path)}.json` : `${path}.blkfilter.json`);
 
 /**
  * Reads the state.

@@ -6,7 +6,7 @@ import { BlkfilterError } from '../errors.js';
 import { type ChangeTracker } from '../filters/cbt.js';
 import { Freeze, type NotFrozen } from '../freeze.js';
 import { check, signal, size } from '../options.js';
-import { diskSequence } from '../stack.js';
+import { diskSequenceOf } from '../sysfs.js';
 import { SECTOR_SIZE, type Extent } from '../units.js';
 import { readExtents } from './read.js';
 import { describe, mismatch, readState, statePath, writeState, type CopyState } from './state.js';
@@ -134,8 +134,6 @@ class Run {
   #generation = '';
   #quiet = false;
   #passes = 0;
-  #copied = 0;
-  #zeroed = 0;
 
   constructor(
     device: BlockDevice,
@@ -149,7 +147,7 @@ class Run {
     this.#target = target;
     this.#sectors = sectors;
     this.#options = options;
-    this.#statePath = options.state ?? statePath(target.path, target.isDevice);
+    this.#statePath = statePath(target, options.state);
   }
 
   async run(): Promise<SyncResult> {
@@ -160,7 +158,7 @@ class Run {
     const source = {
       path: this.#device.path,
       sectors: this.#sectors,
-      diskSequence: await diskSequence(await this.#device.kernelName()),
+      diskSequence: await diskSequenceOf(`/sys/class/block/${await this.#device.kernelName()}`),
     };
     const keep = async (epoch: number | null, complete: boolean): Promise<void> => {
       const state = { source, generation: this.#generation, epoch, blockSize, complete };
@@ -190,8 +188,8 @@ class Run {
       generation: this.#generation,
       ...last,
       passes: this.#passes,
-      copied: this.#copied,
-      zeroed: this.#zeroed,
+      copied: this.#target.copied,
+      zeroed: this.#target.zeroed,
       frozen,
       notFrozen,
       ...(verified !== undefined && { verified }),
@@ -283,15 +281,14 @@ class Run {
 
   async #pass(since: number | undefined): Promise<void> {
     const pass = ++this.#passes;
-    const total = await this.#changed(since);
-    const report = this.#reporter('copy', pass, total);
+    // To say how much there is takes a reading of its own; whoever waits for frozen file systems need not wait for that.
+    const listener = this.#quiet ? undefined : this.#options.onProgress;
+    const report = this.#reporter('copy', pass, listener ? await this.#changed(since) : 0);
     for await (const { sector, data, zero } of readExtents(this.#device, this.#extents(since), this.#options)) {
       if (zero) {
         await this.#target.zero(sector * SECTOR_SIZE, data.length);
-        this.#zeroed += data.length;
       } else {
         await this.#target.write(sector * SECTOR_SIZE, data);
-        this.#copied += data.length;
       }
       report(data.length);
     }

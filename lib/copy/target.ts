@@ -5,8 +5,8 @@ import { dirname } from 'node:path';
 
 import { BlkfilterError, errnoName } from '../errors.js';
 import { native } from '../native.js';
-import { diskSequence, mountsAbove, nameOfNumber, numberOf, overlapping } from '../stack.js';
-import { readIfThere } from '../sysfs.js';
+import { carries, nameOfNumber, numberOf, overlapping } from '../stack.js';
+import { diskSequenceOf, sectorsOf } from '../sysfs.js';
 import { SECTOR_SIZE, formatSize } from '../units.js';
 
 /** What is to be written to. */
@@ -37,12 +37,9 @@ async function identityOf(file: FileHandle): Promise<TargetIdentity> {
     return { id, size: Number(status.size), modified: String(status.mtimeNs) };
   }
   const number = numberOf(Number(status.rdev));
-  const name = (await nameOfNumber(number)) ?? '';
-  return { id: `device ${number} ${await diskSequence(name)}`, size: await bytesOf(name) };
+  const folder = `/sys/dev/block/${number}`;
+  return { id: `device ${number} ${await diskSequenceOf(folder)}`, size: (await sectorsOf(folder)) * SECTOR_SIZE };
 }
-
-const bytesOf = async (name: string): Promise<number> =>
-  Number((await readIfThere(`/sys/class/block/${name}/size`)) ?? 0) * SECTOR_SIZE;
 
 const zeros = Buffer.alloc(1 << 20);
 
@@ -70,6 +67,10 @@ export function explain(error: unknown, path: string): unknown {
 
 /** A file or device that gets a copy. Nobody else writes to it by this class meanwhile. */
 export class Target {
+  /** Bytes written as data so far. */
+  copied = 0;
+  /** Bytes made zero so far. */
+  zeroed = 0;
   readonly #file: FileHandle;
   #punches = true;
 
@@ -99,7 +100,7 @@ export class Target {
       if (status?.isBlockDevice()) return await Target.#openDevice(path, status, size, source);
       if (status && !status.isFile()) throw refuse(path, 'EINVAL', 'neither a file nor a block device', 'name one of these');
       const { dev } = status ?? (await stat(dirname(path), { bigint: true }));
-      if (source !== undefined && (await mountsAbove(source)).some((mount) => mount.dev === Number(dev))) {
+      if (source !== undefined && (await carries(source, Number(dev)))) {
         const reason = `it lies on the source itself (${source}): each copy would change what is to be copied`;
         throw refuse(path, 'EINVAL', reason, 'write to another disk');
       }
@@ -110,12 +111,13 @@ export class Target {
   }
 
   static async #openDevice(path: string, { rdev }: BigIntStats, size: number, source?: string): Promise<Target> {
-    const name = await nameOfNumber(numberOf(Number(rdev)));
+    const number = numberOf(Number(rdev));
+    const name = await nameOfNumber(number);
     if (name === undefined) throw refuse(path, 'ENODEV', 'the device is gone', '`lsblk -p` lists the disks that are there');
     if (source !== undefined && (await overlapping(source, name))) {
       throw refuse(path, 'EINVAL', `it is the source itself, or a part of it (${source})`, 'copy to another disk');
     }
-    const bytes = await bytesOf(name);
+    const bytes = (await sectorsOf(`/sys/dev/block/${number}`)) * SECTOR_SIZE;
     if (bytes < size) {
       const reason = `the device has ${formatSize(bytes)}, and ${formatSize(size)} are needed`;
       throw refuse(path, 'ENOSPC', reason, 'copy to a device that is as large, or to a file');
@@ -161,6 +163,11 @@ export class Target {
    * @param offset in bytes
    */
   async write(offset: number, data: Uint8Array): Promise<void> {
+    await this.#writeAll(offset, data);
+    this.copied += data.length;
+  }
+
+  async #writeAll(offset: number, data: Uint8Array): Promise<void> {
     try {
       for (let done = 0; done < data.length; ) {
         const { bytesWritten } = await this.#file.write(data, done, data.length - done, offset + done);
@@ -176,10 +183,19 @@ export class Target {
    * @param offset in bytes, as is `length`
    */
   async zero(offset: number, length: number): Promise<void> {
+    if (!(await this.#punch(offset, length))) {
+      for (let done = 0; done < length; done += zeros.length) {
+        await this.#writeAll(offset + done, zeros.subarray(0, Math.min(zeros.length, length - done)));
+      }
+    }
+    this.zeroed += length;
+  }
+
+  /** Whether it could. */
+  async #punch(offset: number, length: number): Promise<boolean> {
     if (this.#punches) {
       try {
         await native().punch(this.#file.fd, offset, length);
-        return;
       } catch (error) {
         const code = errnoName((error as NodeJS.ErrnoException).errno ?? 0);
         if (!['ENOTSUP', 'EOPNOTSUPP', 'EINVAL', 'ENOSYS'].includes(code)) {
@@ -189,9 +205,7 @@ export class Target {
         this.#punches = false;
       }
     }
-    for (let done = 0; done < length; done += zeros.length) {
-      await this.write(offset + done, zeros.subarray(0, Math.min(zeros.length, length - done)));
-    }
+    return this.#punches;
   }
 
   /**

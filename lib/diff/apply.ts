@@ -184,15 +184,13 @@ class Application {
   readonly #statePath: string;
   /** Bytes of the target that are done. */
   #done = 0;
-  #copied = 0;
-  #zeroed = 0;
 
   constructor(reader: DiffReader, marks: Marks, target: Target, options: z.output<typeof optionsSchema>) {
     this.#reader = reader;
     this.#marks = marks;
     this.#target = target;
     this.#options = options;
-    this.#statePath = options.state ?? statePath(target.path, target.isDevice);
+    this.#statePath = statePath(target, options.state);
   }
 
   async run(): Promise<ApplyResult> {
@@ -214,8 +212,8 @@ class Application {
       generation: to?.generation ?? null,
       epoch: to?.epoch ?? null,
       size: this.#reader.header.size,
-      copied: this.#copied,
-      zeroed: this.#zeroed,
+      copied: this.#target.copied,
+      zeroed: this.#target.zeroed,
     };
   }
 
@@ -257,10 +255,8 @@ class Application {
       await this.#pass(offset);
       if (data) {
         await this.#target.write(offset, data);
-        this.#copied += length;
       } else {
         await this.#target.zero(offset, length);
-        this.#zeroed += length;
       }
       this.#done = offset + length;
     }
@@ -271,7 +267,6 @@ class Application {
   async #pass(end: number): Promise<void> {
     if (this.#marks.from === undefined && end > this.#done) {
       await this.#target.zero(this.#done, end - this.#done);
-      this.#zeroed += end - this.#done;
     }
     this.#done = end;
   }
@@ -280,7 +275,7 @@ class Application {
   #cutOff(error: unknown): unknown {
     const { code } = error as NodeJS.ErrnoException;
     if (!(error instanceof Error) || code === undefined) return error;
-    const did = `${this.#copied} bytes of data and ${this.#zeroed} of zeroes`;
+    const did = `${this.#target.copied} bytes of data and ${this.#target.zeroed} of zeroes`;
     const words = `applied to the first ${this.#done} bytes of the target (${did}), and no further: `;
     const hint = 'apply it again from its start; or one that is made anew, since the same epoch';
     if (error instanceof BlkfilterError) return error.reworded({ reason: `${words}${error.reason}`, hint });

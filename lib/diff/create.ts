@@ -9,7 +9,7 @@ import { BlkfilterError } from '../errors.js';
 import { replaceFile } from '../files.js';
 import type { ChangeTracker } from '../filters/cbt.js';
 import { check, generation, signal } from '../options.js';
-import { mountsAbove } from '../stack.js';
+import { carries } from '../stack.js';
 import { SECTOR_SIZE, type Extent } from '../units.js';
 import { encode, type DiffRange } from './format.js';
 import { nameOf, type Mark } from './mark.js';
@@ -121,7 +121,7 @@ export class Diff implements AsyncIterable<Buffer> {
   async #refuse(path: string): Promise<void> {
     const file = await realpath(path).catch(() => path);
     const dev = await stat(dirname(file)).then((status) => status.dev, () => undefined);
-    if ((await mountsAbove(await this.#device.kernelName())).some((mount) => mount.dev === dev)) {
+    if (dev !== undefined && (await carries(await this.#device.kernelName(), dev))) {
       const reason = `it lies on ${this.#device.path} itself: the diff would change what it is made of`;
       throw new BlkfilterError({ code: 'EINVAL', reason, hint: 'write to another disk', path });
     }

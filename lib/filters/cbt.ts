@@ -6,7 +6,6 @@ import { ChangeBitmap, ExtentJoiner, extentsOf } from '../extents.js';
 import { Freeze, type NotFrozen } from '../freeze.js';
 import { native } from '../native.js';
 import { check, checkAnswer, extent, generation, rangeEndsExactly, signal, size, whole } from '../options.js';
-import { nameOfNumber } from '../stack.js';
 import { SECTOR_SIZE, type Extent } from '../units.js';
 import { Filter } from './filter.js';
 
@@ -206,8 +205,7 @@ export class ChangeTracker extends Filter {
   async checkpoint(options?: CheckpointOptions): Promise<Checkpoint>;
   async checkpoint(options: CheckpointOptions = {}): Promise<Checkpoint | FrozenCheckpoint> {
     if (!check(checkpointOptions, options, 'checkpoint').freeze) return this.#beginEpoch();
-    const { major, minor } = this.connection.handle;
-    const freeze = await Freeze.above((await nameOfNumber(`${major}:${minor}`)) ?? '');
+    const freeze = await Freeze.above(await this.connection.kernelName());
     try {
       const checkpoint = await this.#beginEpoch();
       return { ...checkpoint, frozen: freeze?.frozen ?? [], notFrozen: freeze?.failed ?? [] };

@@ -3,7 +3,9 @@
 import { formatRange } from '../units.js';
 import { BANDS, bandOf, hottestAreas } from './areas.js';
 import type { HeatCell, HeatMap } from './heat.js';
-import { HEAT, NEVER, bandText, changedIn, epochs, heightOf, percent, remarks, size, summary } from './words.js';
+import {
+  HEAT, NEVER, areaCells, bandText, epochs, heightOf, percent, remarks, size, summary, unchangedSectors,
+} from './words.js';
 
 const AREAS = 10;
 
@@ -107,7 +109,7 @@ const sample = (inside: string): string =>
   `<svg class="sample" viewBox="0 0 ${WIDTH} ${HEIGHT}" aria-hidden="true">${inside}</svg>`;
 
 function legend(map: HeatMap): string {
-  const never = map.count - map.levels.reduce((sum, { changedSectors }) => sum + changedSectors, 0);
+  const never = unchangedSectors(map);
   const known = map.levels.map(({ changedSectors }, level) => [level, changedSectors] as const);
   const bars = [...known, [null, never] as const].map(([level, sectors]) => [
     `${sample(box(map, level, 'any', 0, 0))} ${escape(epochs(map, level))}`,
@@ -120,15 +122,7 @@ ${table('The colour of a bar: how hot', ['Heat'], heats)}
 }
 
 function areas(map: HeatMap): string {
-  const rows = hottestAreas(map, AREAS).map((area) =>
-    [
-      formatRange(area),
-      size(area.count),
-      percent(area.heat),
-      percent(changedIn(area) / area.count),
-      epochs(map, area.level),
-    ].map(escape),
-  );
+  const rows = hottestAreas(map, AREAS).map((area) => areaCells(map, area).map(escape));
   if (rows.length === 0) return '<p>Nothing changed.</p>';
   return table('The hottest areas', ['Sectors', 'Size', 'Heat', 'Changed', 'Last changed in'], rows);
 }

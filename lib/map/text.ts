@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: MIT
 // A map of heat for terminals. The height of a cell's bar tells when it last changed; its colour, where there are
 // colours, how much of it did lately.
-import { formatRange } from '../units.js';
+import { lineUp } from '../columns.js';
 import { bandOf, hottestAreas } from './areas.js';
 import type { HeatCell, HeatMap } from './heat.js';
-import { HEAT, NEVER, bandText, changedIn, epochs, heightOf, percent, remarks, size, summary } from './words.js';
+import { HEAT, NEVER, areaCells, bandText, epochs, heightOf, remarks, size, summary, unchangedSectors } from './words.js';
 
 const BARS = '▁▂▃▄▅▆▇█';
 const NO_BAR = '·';
@@ -77,7 +77,7 @@ const barOf = (map: HeatMap, level: number | null): string =>
   level === null ? NO_BAR : BARS.charAt(Math.ceil(BARS.length * heightOf(map, level)) - 1);
 
 function legend(map: HeatMap, style: Paint, colored: boolean): string[] {
-  const never = map.count - map.levels.reduce((sum, { changedSectors }) => sum + changedSectors, 0);
+  const never = unchangedSectors(map);
   const rows = map.levels.map(({ changedSectors }, level) => [epochs(map, level), changedSectors] as const);
   const bar = [...map.levels.keys(), null].map((level) => barOf(map, level));
   const lines = lineUp(
@@ -92,18 +92,6 @@ function legend(map: HeatMap, style: Paint, colored: boolean): string[] {
 function areas(map: HeatMap, style: Paint): string[] {
   const hottest = hottestAreas(map, AREAS);
   if (hottest.length === 0) return [];
-  const rows = hottest.map((area) => [
-    formatRange(area),
-    size(area.count),
-    percent(area.heat),
-    percent(changedIn(area) / area.count),
-    epochs(map, area.level),
-  ]);
+  const rows = hottest.map((area) => areaCells(map, area));
   return ['', ...lineUp(['HOTTEST SECTORS', 'SIZE', 'HEAT', 'CHANGED', 'LAST CHANGED IN'], rows, style), '', HEAT];
-}
-
-function lineUp(head: string[], rows: string[][], style: Paint): string[] {
-  const widths = head.map((title, i) => Math.max(title.length, ...rows.map((row) => row[i]?.length ?? 0)));
-  const line = (cells: string[]): string => cells.map((cell, i) => cell.padEnd(widths[i] ?? 0)).join('  ').trimEnd();
-  return [style('bold', line(head)), ...rows.map(line)];
 }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 // What the drawings of a map say, in text and in HTML.
 import { gapReasons } from '../filters/cbt.js';
-import { SECTOR_SIZE, formatSize } from '../units.js';
+import { SECTOR_SIZE, formatRange, formatSize } from '../units.js';
 import { BANDS } from './areas.js';
 import type { HeatCell, HeatMap } from './heat.js';
 
@@ -26,7 +26,20 @@ export function epochs({ levels }: HeatMap, level: number | null): string {
 }
 
 /** All that changed in a cell or area, whenever that was. */
-export const changedIn = ({ changed }: HeatCell): number => changed.reduce((sum, sectors) => sum + sectors, 0);
+const changedIn = ({ changed }: HeatCell): number => changed.reduce((sum, sectors) => sum + sectors, 0);
+
+/** What a row about an area says: where it is, its size, its heat, how much of it changed, when it last did. */
+export const areaCells = (map: HeatMap, area: HeatCell): string[] => [
+  formatRange(area),
+  size(area.count),
+  percent(area.heat),
+  percent(changedIn(area) / area.count),
+  epochs(map, area.level),
+];
+
+/** Sectors that never changed. */
+export const unchangedSectors = ({ count, levels }: HeatMap): number =>
+  count - levels.reduce((sum, { changedSectors }) => sum + changedSectors, 0);
 
 /** A band of heat: `1 % to 10 %`. */
 export function bandText(band: number): string {

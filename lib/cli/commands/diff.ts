@@ -37,16 +37,10 @@ function refuse({ since, generation, full, output }: DiffFlags): void {
 
 /** Writes a diff to a file, of which nothing is left when that is interrupted. */
 async function save(device: BlockDevice, options: DiffOptions, path: string): Promise<Diff> {
-  return interruptible(async (signal) => {
-    try {
-      const diff = await createDiff(device, { ...options, signal });
-      await diff.save(path);
-      return diff;
-    } catch (error) {
-      if (!signal.aborted) throw error;
-      const hint = 'run it again, since the same epoch';
-      throw new BlkfilterError({ code: 'EINTR', reason: 'interrupted', hint, path });
-    }
+  return interruptible(path, 'run it again, since the same epoch', async (signal) => {
+    const diff = await createDiff(device, { ...options, signal });
+    await diff.save(path);
+    return diff;
   });
 }
 

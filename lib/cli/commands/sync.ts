@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 import type { Command } from 'commander';
 
-import { BlkfilterError, formatSize, sync, type SyncResult } from '../../index.js';
+import { formatSize, sync, type SyncResult } from '../../index.js';
 import { interruptible } from '../interrupt.js';
 import { paint, write, type OutputOptions } from '../output.js';
 import { progressView } from '../progress.js';
@@ -31,24 +31,14 @@ function describe(result: SyncResult): string {
   return lines.join('\n');
 }
 
+const again = 'run it again: it goes on from where that is sound, or copies everything, and says which';
+
 async function run(source: string, target: string, { json, ...options }: SyncFlags): Promise<void> {
-  const view = progressView(json ? { json } : {});
-  const result = await interruptible(async (signal) => {
-    try {
-      const onProgress = view?.show.bind(view);
-      return await sync(source, target, { ...options, signal, ...(onProgress && { onProgress }) });
-    } catch (error) {
-      if (!signal.aborted) throw error;
-      throw new BlkfilterError({
-        code: 'EINTR',
-        reason: 'interrupted',
-        hint: 'run it again: it goes on from where that is sound, or copies everything, and says which',
-        path: target,
-      });
-    } finally {
-      view?.stop();
-    }
-  });
+  const view = await progressView(json ? { json } : {});
+  const onProgress = view?.show.bind(view);
+  const result = await interruptible(target, again, (signal) =>
+    sync(source, target, { ...options, signal, ...(onProgress && { onProgress }) }),
+  ).finally(() => view?.stop());
   await write(`${json ? JSON.stringify({ event: 'done', ...result }) : describe(result)}\n`);
 }
 
