@@ -20,9 +20,11 @@ export interface NotFrozen {
 /*
  * A frozen file system that nobody thaws stops the machine. So a process of its own freezes and thaws: when this one ends,
  * however that is, its standard input ends, and it thaws; and it thaws when the time is up. It speaks in lines, and
- * writes to a pipe only, for a file might be on a frozen file system.
+ * writes to a pipe only, for a file might be on a frozen file system. No signal that can be ignored ends it: not that of
+ * the pipe either, which nobody may read any more when it says what it has just frozen.
  */
 const guard = `
+trap '' HUP INT PIPE TERM
 seconds=$1
 shift
 for mount; do
@@ -35,7 +37,7 @@ for mount; do
 	shift
 done
 echo ready
-timeout "$seconds" cat >/dev/null
+timeout --signal=KILL "$seconds" cat >/dev/null
 late=$?
 for mount; do fsfreeze --unfreeze "$mount" 2>/dev/null; done
 exit $((late ? 3 : 0))
