@@ -60,8 +60,8 @@ static void cbt_carry_over(struct cbt_map *from, struct cbt_map *to, u32 epoch)
 	while (sector < map_sectors(from)) {
 		struct cbt_run run = map_run(from, sector, epoch);
 
-		if (run.changed)
-			map_mark(to, sector, run.end - sector, epoch);
+		if (run.start < run.end)
+			map_mark(to, run.start, run.end - run.start, epoch);
 		sector = run.end;
 		cond_resched();
 	}
@@ -200,33 +200,36 @@ static int extents_put(struct extent_writer *w, sector_t sector, sector_t end)
 static int extents_collect(struct cbt_map *map, struct blkfilter_cbt_changes *c,
 			   struct extent_writer *w)
 {
-	sector_t sector = c->cursor;
-	sector_t begun = 0;
-	bool open = false;
+	sector_t sector = c->cursor, begun = 0, end = 0;
+	unsigned int runs = 0;
 	int ret = 0;
 
 	while (sector < c->end && !ret) {
 		struct cbt_run run = map_run(map, sector, c->since);
 
-		if (run.changed && !open) {
-			if (c->count == c->capacity)
-				break;
-			begun = sector;
-			open = true;
-		} else if (!run.changed && open) {
-			ret = extents_put(w, begun, sector);
-			c->count++;
-			open = false;
-		}
 		sector = min_t(sector_t, run.end, c->end);
-		cond_resched();
-		if (fatal_signal_pending(current))
-			ret = -EINTR;
+		if (run.start < sector && run.start != end) {
+			if (end)
+				ret = extents_put(w, begun, end);
+			end = 0;
+			if (c->count == c->capacity) {
+				sector = run.start;
+				break;
+			}
+			c->count++;
+			begun = run.start;
+		}
+		if (run.start < sector)
+			end = sector;
+		/* A page's worth of runs takes no time. */
+		if (!(++runs % 512)) {
+			cond_resched();
+			if (fatal_signal_pending(current))
+				ret = -EINTR;
+		}
 	}
-	if (open && !ret) {
-		ret = extents_put(w, begun, sector);
-		c->count++;
-	}
+	if (end && !ret)
+		ret = extents_put(w, begun, end);
 	c->cursor = sector;
 	return ret ?: extents_flush(w);
 }
@@ -272,11 +275,12 @@ static void bits_fill(struct cbt_map *map, unsigned long *bits, sector_t sector,
 		sector_t at = sector + ((sector_t)bit << shift);
 		struct cbt_run run = map_run(map, at, since);
 		u64 left = blocks - bit;
-		unsigned int count = min(left, (run.end - at + (1ull << shift) - 1) >> shift);
+		unsigned int first = min(left, (run.start - at) >> shift);
+		unsigned int end = min(left, (run.end - at + (1ull << shift) - 1) >> shift);
 
-		if (run.changed)
-			bitmap_set(bits, bit, count);
-		bit += count;
+		if (first < end)
+			bitmap_set(bits, bit + first, end - first);
+		bit += end;
 	}
 	/* Bytes in the order of their blocks, on any machine. */
 	for (bit = 0; bit < CTL_CHUNK / sizeof(*bits); bit++)

@@ -2,11 +2,15 @@
 /*
  * The map: for each block, the epoch of its last change.
  *
- * A tree of three levels, like a page table. A leaf is a page of 1,024 cells of 32
- * bits, a node is a page of 512 slots, and the root is an array of as many slots
- * as the device needs. A slot holds either the page below it, or the one epoch
- * that its whole area was last changed in: 0 for never. So an area that was never
- * written, or was discarded as a whole, costs nothing and is read at once.
+ * A tree of three levels, like a page table. A leaf is a page of cells of 32 bits, a
+ * node is a page of 512 slots, and the root is an array of as many slots as the
+ * device needs. A slot holds either the page below it, or the one epoch that its
+ * whole area was last changed in: 0 for never. So an area that was never written, or
+ * was discarded as a whole, costs nothing and is read at once.
+ *
+ * A leaf consists of lines, each as long as a cache line: 15 cells, and before them
+ * an epoch that none of these exceeds, by which a reader passes over a line in which
+ * nothing changed. It is raised before a cell is.
  *
  * Marking runs inside the hook: preemption is off, and the caller may be memory
  * reclaim itself. So pages are asked for without waiting and without touching the
@@ -28,12 +32,21 @@
 
 #include "map.h"
 
-#define LEAF_SHIFT	10	/* cells in a leaf: 4 KiB of u32 */
-#define NODE_SHIFT	9	/* slots in a node: 4 KiB of unsigned long */
-#define ROOT_SHIFT	(LEAF_SHIFT + NODE_SHIFT)
+#define LINE_CELLS	15	/* and the line's own epoch: 64 bytes */
+#define LEAF_LINES	64
+#define LEAF_BLOCKS	(LEAF_LINES * LINE_CELLS)
+#define NODE_SLOTS	512
+#define NODE_BLOCKS	((u64)NODE_SLOTS * LEAF_BLOCKS)
 
-#define LEAF_CELLS	(1u << LEAF_SHIFT)
-#define NODE_SLOTS	(1u << NODE_SHIFT)
+/**
+ * struct line - a part of a leaf
+ * @newest: no cell holds a later epoch
+ * @cells: the epochs of blocks
+ */
+struct line {
+	u32 newest;
+	u32 cells[LINE_CELLS];
+};
 
 /**
  * struct cbt_map - the epochs of a device's blocks, or of a part that it grew by
@@ -45,7 +58,7 @@
  * @slots: in @root
  * @pages: allocated below @root
  * @overreported: times that a page could not be had
- * @root: slots, each for 2^ROOT_SHIFT blocks
+ * @root: slots, each for NODE_BLOCKS blocks
  */
 struct cbt_map {
 	sector_t start;
@@ -63,7 +76,7 @@ struct cbt_map {
 
 static bool slot_is_page(unsigned long slot)
 {
-	return slot && !(slot & 1);
+	return !(slot & 1);
 }
 
 static u32 slot_epoch(unsigned long slot)
@@ -89,7 +102,7 @@ static void node_fill(void *page, u32 epoch)
 
 static void leaf_fill(void *page, u32 epoch)
 {
-	memset32(page, epoch, LEAF_CELLS);
+	memset32(page, epoch, PAGE_SIZE / sizeof(u32));
 }
 
 /*
@@ -133,31 +146,39 @@ marked:
 
 /* ---- Marking ----------------------------------------------------------- */
 
-static void leaf_mark(u32 *cells, unsigned int first, unsigned int last, u32 epoch)
+static void raise(u32 *to, u32 epoch)
+{
+	u32 old = READ_ONCE(*to);
+
+	while (old < epoch && !try_cmpxchg(to, &old, epoch))
+		;
+}
+
+/* Blocks @first to @last of a leaf. */
+static void leaf_mark(struct line *lines, unsigned int first, unsigned int last, u32 epoch)
 {
 	unsigned int i;
 
 	for (i = first; i <= last; i++) {
-		u32 old = READ_ONCE(cells[i]);
+		struct line *line = &lines[i / LINE_CELLS];
 
-		while (old < epoch && !try_cmpxchg(&cells[i], &old, epoch))
-			;
+		raise(&line->newest, epoch);
+		raise(&line->cells[i % LINE_CELLS], epoch);
 	}
 }
 
-/* Blocks @first to @last, all below one slot of the root. */
-static void node_mark(struct cbt_map *map, unsigned long *slots, u64 first,
-		      u64 last, u32 epoch)
+/* Blocks @first to @last below one slot of the root. */
+static void node_mark(struct cbt_map *map, unsigned long *slots, u32 first,
+		      u32 last, u32 epoch)
 {
 	while (first <= last) {
-		u64 end = min(last, first | (LEAF_CELLS - 1));
-		bool whole = end - first == LEAF_CELLS - 1;
-		unsigned long *slot = &slots[(first >> LEAF_SHIFT) & (NODE_SLOTS - 1)];
-		u32 *cells = slot_open(map, slot, whole, epoch, leaf_fill);
+		u32 index = first / LEAF_BLOCKS, start = index * LEAF_BLOCKS;
+		u32 end = min(last, start + LEAF_BLOCKS - 1);
+		bool whole = end - first == LEAF_BLOCKS - 1;
+		struct line *lines = slot_open(map, &slots[index], whole, epoch, leaf_fill);
 
-		if (cells)
-			leaf_mark(cells, first & (LEAF_CELLS - 1),
-				  end & (LEAF_CELLS - 1), epoch);
+		if (lines)
+			leaf_mark(lines, first - start, end - start, epoch);
 		first = end + 1;
 	}
 }
@@ -165,7 +186,6 @@ static void node_mark(struct cbt_map *map, unsigned long *slots, u64 first,
 /* What of @sector to @end lies in one part. */
 static void part_mark(struct cbt_map *map, sector_t sector, sector_t end, u32 epoch)
 {
-	const u64 area = (1ull << ROOT_SHIFT) - 1;
 	u64 first, last;
 
 	sector = max(sector, map->start);
@@ -176,15 +196,51 @@ static void part_mark(struct cbt_map *map, sector_t sector, sector_t end, u32 ep
 	last = (end - 1 - map->start) >> map->block_shift;
 
 	while (first <= last) {
-		u64 stop = min(last, first | area);
-		unsigned long *slot = &map->root[first >> ROOT_SHIFT];
-		unsigned long *slots = slot_open(map, slot, stop - first == area,
+		u64 index = first / NODE_BLOCKS, start = index * NODE_BLOCKS;
+		u64 stop = min(last, start + NODE_BLOCKS - 1);
+		unsigned long *slots = slot_open(map, &map->root[index],
+						 stop - first == NODE_BLOCKS - 1,
 						 epoch, node_fill);
 
 		if (slots)
-			node_mark(map, slots, first, stop, epoch);
+			node_mark(map, slots, first - start, stop - start, epoch);
 		first = stop + 1;
 	}
+}
+
+/*
+ * The common case, told by as few instructions as it takes: within one block of the
+ * first part, which was marked in this epoch already.
+ */
+static __always_inline bool is_marked(const struct cbt_map *map, sector_t sector,
+				      sector_t count, u32 epoch)
+{
+	u64 block, line, leaf;
+	unsigned long slot;
+
+	if (sector + count > READ_ONCE(map->end))
+		return false;
+	block = sector >> map->block_shift;
+	if ((sector + count - 1) >> map->block_shift != block)
+		return false;
+	line = block / LINE_CELLS;
+	leaf = line / LEAF_LINES;
+
+	slot = READ_ONCE(map->root[leaf / NODE_SLOTS]);
+	if (!slot_is_page(slot))
+		return slot_epoch(slot) >= epoch;
+	slot = READ_ONCE(((unsigned long *)slot)[leaf % NODE_SLOTS]);
+	if (!slot_is_page(slot))
+		return slot_epoch(slot) >= epoch;
+	return READ_ONCE(((struct line *)slot)[line % LEAF_LINES]
+			 .cells[block - line * LINE_CELLS]) >= epoch;
+}
+
+/* Apart, so that the common case need not save registers for it. */
+static noinline void parts_mark(struct cbt_map *map, sector_t sector, sector_t end, u32 epoch)
+{
+	for (; map; map = smp_load_acquire(&map->next))
+		part_mark(map, sector, end, epoch);
 }
 
 /*
@@ -194,80 +250,93 @@ static void part_mark(struct cbt_map *map, sector_t sector, sector_t end, u32 ep
  */
 void map_mark(struct cbt_map *map, sector_t sector, sector_t count, u32 epoch)
 {
-	for (; map; map = smp_load_acquire(&map->next))
-		part_mark(map, sector, sector + count, epoch);
+	if (unlikely(!is_marked(map, sector, count, epoch)))
+		parts_mark(map, sector, sector + count, epoch);
 }
 
 /* ---- Reading ----------------------------------------------------------- */
 
-/* A run of blocks, from the one asked for on. */
+/* The next blocks that changed, @first to before @end; none when these are the same. */
 struct block_run {
-	u64 count;
-	bool changed;
+	u64 first;
+	u64 end;
 };
 
-/* Of @slot's whole area, of 2^@shift blocks, from @block to the area's end. */
-static struct block_run slot_run(unsigned long slot, unsigned int shift, u64 block,
-				 u32 since)
+/* Of a slot's whole area, of @blocks blocks. */
+static struct block_run slot_run(unsigned long slot, u64 blocks, u64 block, u32 since)
 {
+	u64 end = (block / blocks + 1) * blocks;
+
 	return (struct block_run) {
-		.count = (1ull << shift) - (block & ((1ull << shift) - 1)),
-		.changed = slot_epoch(slot) >= since,
+		.first = slot_epoch(slot) >= since ? block : end,
+		.end = end,
 	};
 }
 
-static struct block_run leaf_run(const u32 *cells, u64 block, u32 since)
+/* The first block of a leaf, from @i on, that is @changed or is not; or its end. */
+static __always_inline unsigned int leaf_find(const struct line *lines, unsigned int i,
+					      u32 since, bool changed)
 {
-	unsigned int first = block & (LEAF_CELLS - 1), i = first;
-	bool changed = READ_ONCE(cells[i]) >= since;
+	unsigned int line = i / LINE_CELLS, cell = i % LINE_CELLS;
 
-	while (++i < LEAF_CELLS && (READ_ONCE(cells[i]) >= since) == changed)
-		;
+	for (; line < LEAF_LINES; line++, cell = 0) {
+		if (changed && READ_ONCE(lines[line].newest) < since)
+			continue;
+		for (; cell < LINE_CELLS; cell++) {
+			if ((READ_ONCE(lines[line].cells[cell]) >= since) == changed)
+				return line * LINE_CELLS + cell;
+		}
+	}
+	return LEAF_BLOCKS;
+}
+
+static struct block_run leaf_run(const struct line *lines, u64 block, u32 since)
+{
+	unsigned int i = block % LEAF_BLOCKS;
+	unsigned int first = leaf_find(lines, i, since, true);
+
 	return (struct block_run) {
-		.count = i - first,
-		.changed = changed,
+		.first = block - i + first,
+		.end = block - i + leaf_find(lines, first, since, false),
 	};
 }
 
 static struct block_run part_run(struct cbt_map *map, u64 block, u32 since)
 {
-	unsigned long slot = READ_ONCE(map->root[block >> ROOT_SHIFT]);
-	unsigned int shift = ROOT_SHIFT;
+	u64 leaf = block / LEAF_BLOCKS, blocks = NODE_BLOCKS;
+	unsigned long slot = READ_ONCE(map->root[leaf / NODE_SLOTS]);
 
 	if (slot_is_page(slot)) {
-		const unsigned long *slots = (unsigned long *)slot;
-
-		slot = READ_ONCE(slots[(block >> LEAF_SHIFT) & (NODE_SLOTS - 1)]);
-		shift = LEAF_SHIFT;
+		slot = READ_ONCE(((unsigned long *)slot)[leaf % NODE_SLOTS]);
+		blocks = LEAF_BLOCKS;
+		if (slot_is_page(slot))
+			return leaf_run((struct line *)slot, block, since);
 	}
-	if (slot_is_page(slot))
-		return leaf_run((u32 *)slot, block, since);
-	return slot_run(slot, shift, block, since);
+	return slot_run(slot, blocks, block, since);
 }
 
 /*
- * map_run() - the run of sectors from @sector on that are all changed in epoch @since
- * or later, or all not
+ * map_run() - the next sectors, from @sector on, that changed in epoch @since or later
  *
- * A run ends at the end of a leaf at the latest; the caller joins neighbours. Beyond
- * the map all is changed: nothing is known of it.
+ * A run ends at the end of a leaf at the latest, an empty one just there; the caller
+ * goes on at the end, and joins neighbours. Beyond the map all is changed: nothing is
+ * known of it.
  */
 struct cbt_run map_run(struct cbt_map *map, sector_t sector, u32 since)
 {
 	struct block_run run;
-	u64 block;
+	sector_t end;
 
 	while (map && sector >= READ_ONCE(map->end))
 		map = smp_load_acquire(&map->next);
 	if (!map)
-		return (struct cbt_run) { .end = LLONG_MAX, .changed = true };
+		return (struct cbt_run) { .start = sector, .end = LLONG_MAX };
 
-	block = (sector - map->start) >> map->block_shift;
-	run = part_run(map, block, since);
+	run = part_run(map, (sector - map->start) >> map->block_shift, since);
+	end = READ_ONCE(map->end);
 	return (struct cbt_run) {
-		.end = min(map->start + ((block + run.count) << map->block_shift),
-			   READ_ONCE(map->end)),
-		.changed = run.changed,
+		.start = clamp(map->start + (run.first << map->block_shift), sector, end),
+		.end = min(map->start + (run.end << map->block_shift), end),
 	};
 }
 
@@ -278,7 +347,7 @@ static struct cbt_map *part_create(sector_t start, sector_t end,
 {
 	struct cbt_map *map = kzalloc(sizeof(*map), GFP_KERNEL);
 
-	BUILD_BUG_ON(LEAF_CELLS * sizeof(u32) > PAGE_SIZE);
+	BUILD_BUG_ON(LEAF_LINES * sizeof(struct line) != PAGE_SIZE);
 	BUILD_BUG_ON(NODE_SLOTS * sizeof(unsigned long) > PAGE_SIZE);
 	/* A slot holds an epoch of 32 bits and a tag. */
 	BUILD_BUG_ON(sizeof(unsigned long) != sizeof(u64));
@@ -289,12 +358,13 @@ static struct cbt_map *part_create(sector_t start, sector_t end,
 	map->end = end;
 	map->block_shift = block_shift;
 	map->blocks = DIV_ROUND_UP_ULL(end - start, 1ull << block_shift);
-	map->slots = DIV_ROUND_UP_ULL(map->blocks, 1ull << ROOT_SHIFT);
-	map->root = kvcalloc(map->slots, sizeof(*map->root), GFP_KERNEL);
+	map->slots = DIV_ROUND_UP_ULL(map->blocks, NODE_BLOCKS);
+	map->root = kvmalloc_array(map->slots, sizeof(*map->root), GFP_KERNEL);
 	if (!map->root) {
 		kfree(map);
 		return NULL;
 	}
+	memset_l(map->root, slot_uniform(0), map->slots);
 	return map;
 }
 
@@ -354,7 +424,7 @@ void map_free(struct cbt_map *map)
 /* map_area_end() - about the end of the area that one slot of the root stands for */
 sector_t map_area_end(const struct cbt_map *map, sector_t sector)
 {
-	return (sector | ((1ull << (ROOT_SHIFT + map->block_shift)) - 1)) + 1;
+	return (((sector >> map->block_shift) / NODE_BLOCKS + 1) * NODE_BLOCKS) << map->block_shift;
 }
 
 /* map_sectors() - of the device, as far as the map knows it */

@@ -7,13 +7,14 @@
 struct cbt_map;
 
 /**
- * struct cbt_run - sectors that are alike, from where a reader asked on
- * @end: where they end
- * @changed: in the asked epoch or later
+ * struct cbt_run - the next sectors that changed, from where a reader asked on
+ * @start: where they start
+ * @end: where they end, and what lies beyond is still to be asked for. The same as
+ *	@start when nothing changed up to there
  */
 struct cbt_run {
+	sector_t start;
 	sector_t end;
-	bool changed;
 };
 
 struct cbt_map *map_create(sector_t sectors, unsigned int block_size);
