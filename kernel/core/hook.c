@@ -132,6 +132,8 @@ static void notrace submit_bio_callback(unsigned long ip, unsigned long parent_i
 	struct bio *bio = (struct bio *)compat_ftrace_arg(fregs, 0);
 	bool again = bio_flagged(bio, BIO_REMAPPED);
 
+	if (walk_has_nobody(bio))
+		return;
 	if (!again && static_branch_unlikely(&bios_redirected) &&
 	    (within_module(parent_ip, THIS_MODULE) ||
 	     compat_ftrace_ip(fregs) == (unsigned long)submit_bio_entry))
@@ -150,7 +152,8 @@ static void notrace submit_bio_redirect(unsigned long ip, unsigned long parent_i
 {
 	struct bio *bio = (struct bio *)compat_ftrace_arg(fregs, 0);
 
-	if (bio_flagged(bio, BIO_REMAPPED) || within_module(parent_ip, THIS_MODULE))
+	if (walk_has_nobody(bio) || bio_flagged(bio, BIO_REMAPPED) ||
+	    within_module(parent_ip, THIS_MODULE))
 		return;
 	preempt_disable_notrace();
 	if (walk_may_sleep(bio))

@@ -149,6 +149,8 @@ int stack_attach(struct block_device *bdev, struct blkfilter_operations *ops, u6
 	}
 	att->flt->ops = ops;
 	att->flt->attachment = att;
+	att->filter_bio = ops->filter_bio;
+	att->flags = ops->flags;
 
 	__module_get(ops->owner);
 	get_device(&bdev->bd_device);

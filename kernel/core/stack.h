@@ -39,6 +39,9 @@ static inline bool place_below(const struct place *a, const struct place *b)
  * @disk: what bios are looked up by
  * @bdev: the disk or partition that the filter is attached to; a reference
  * @flt: the filter's own
+ * @filter_bio: copied from its operations, so that all that a bio needs is in one
+ *	cache line
+ * @flags: likewise
  * @place: in the stack
  * @users: 1 while in the table, and 1 for each CTL and each bio that sleeps
  * @freed: where DETACH waits, if it does; set before the table's reference goes
@@ -53,6 +56,9 @@ struct blkfilter_attachment {
 	struct gendisk *disk;
 	struct block_device *bdev;
 	struct blkfilter *flt;
+	bool (*filter_bio)(struct blkfilter *flt, struct bio *bio,
+			   struct blkfilter_range range);
+	unsigned int flags;
 	struct place place;
 	refcount_t users;
 	struct completion *freed;
@@ -69,9 +75,14 @@ struct blkfilter_attachment {
  */
 extern DECLARE_HASHTABLE(stacks, 10);
 
+/* Where a disk's attachments stand, perhaps among others'. */
+static __always_inline struct hlist_head *stack_bucket(const struct gendisk *disk)
+{
+	return &stacks[hash_min((unsigned long)disk, HASH_BITS(stacks))];
+}
+
 #define stack_for_each_rcu(att, gendisk)					\
-	hash_for_each_possible_rcu_notrace(stacks, att, node,			\
-					   (unsigned long)(gendisk))		\
+	hlist_for_each_entry_rcu_notrace(att, stack_bucket(gendisk), node)	\
 		if ((att)->disk != (gendisk)) {} else
 
 int stack_attach(struct block_device *bdev, struct blkfilter_operations *ops, u64 *id);

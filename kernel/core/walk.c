@@ -18,9 +18,9 @@
  *
  *	BIO_REMAPPED tells a bio that has met this device's filters; the hook leaves
  *	out bios that carry it. The kernel sets it on a partition's bio right after
- *	the hook, this file sets it on a whole disk's, and bio_set_dev() clears it
- *	when a stacking driver sends the bio on to another device. Remainders of a
- *	split and requeued bios carry it along.
+ *	the hook, this file sets it on a whole disk's where a filter must not be shown
+ *	one twice, and bio_set_dev() clears it when a stacking driver sends the bio on
+ *	to another device. Remainders of a split and requeued bios carry it along.
  *
  * Again
  *
@@ -46,10 +46,12 @@
  * A zone operation says where a zone begins, and no length; an append, not where
  * in the zone it will land.
  */
-static void notrace bio_range(struct bio *bio, struct blkfilter_range *range)
+static __always_inline void bio_range(struct bio *bio, struct blkfilter_range *range)
 {
 	range->sector = bio->bi_iter.bi_sector;
 	range->count = bio_sectors(bio);
+	if (likely(bio_op(bio) <= REQ_OP_WRITE))
+		return;
 
 	switch (bio_op(bio)) {
 	case REQ_OP_ZONE_APPEND:
@@ -88,8 +90,8 @@ static bool notrace range_cut(struct blkfilter_range *range, struct block_device
  * now, and then the filter must have seen it. The whole disk is shown its
  * partitions' bios likewise. A bio that was remapped has its place on the disk already.
  */
-static bool notrace bio_concerns(struct bio *bio, struct blkfilter_attachment *att,
-				 struct blkfilter_range *range)
+static __always_inline bool bio_concerns(struct bio *bio, struct blkfilter_attachment *att,
+					 struct blkfilter_range *range)
 {
 	struct block_device *to = bio->bi_bdev, *own = READ_ONCE(att->bdev);
 
@@ -118,7 +120,7 @@ static void notrace bio_set_met(struct bio *bio)
 
 static bool notrace is_atomic(const struct blkfilter_attachment *att)
 {
-	return att->flt->ops->flags & BLKFILTER_ATOMIC;
+	return att->flags & BLKFILTER_ATOMIC;
 }
 
 /* ---- Inside the hook --------------------------------------------------- */
@@ -133,14 +135,15 @@ void notrace walk_atomic(struct bio *bio)
 {
 	struct blkfilter_attachment *att;
 	struct blkfilter_range range;
-	bool any = false;
+	unsigned int common = BLKFILTER_SEES_RELEASED;
 
 	stack_for_each_rcu(att, bio->bi_bdev->bd_disk) {
-		any = true;
+		common &= att->flags;
 		if (likely(is_atomic(att)) && bio_concerns(bio, att, &range))
-			att->flt->ops->filter_bio(att->flt, bio, range);
+			att->filter_bio(att->flt, bio, range);
 	}
-	if (any)
+	/* Where all are shown again what comes again, nothing tells that it does. */
+	if (!common)
 		bio_set_met(bio);
 }
 
@@ -156,9 +159,8 @@ void notrace walk_again(struct bio *bio)
 	struct blkfilter_range range;
 
 	stack_for_each_rcu(att, bio->bi_bdev->bd_disk) {
-		if ((att->flt->ops->flags & BLKFILTER_SEES_RELEASED) &&
-		    bio_concerns(bio, att, &range))
-			att->flt->ops->filter_bio(att->flt, bio, range);
+		if ((att->flags & BLKFILTER_SEES_RELEASED) && bio_concerns(bio, att, &range))
+			att->filter_bio(att->flt, bio, range);
 	}
 }
 
@@ -197,11 +199,9 @@ static struct blkfilter_attachment *walk_next(struct bio *bio, const struct plac
 static bool ask(struct blkfilter_attachment *att, struct bio *bio,
 		struct blkfilter_range range)
 {
-	const struct blkfilter_operations *ops = att->flt->ops;
-
-	if (ops->filter_bio)
-		return ops->filter_bio(att->flt, bio, range);
-	return ops->submit_bio(bio);
+	if (att->filter_bio)
+		return att->filter_bio(att->flt, bio, range);
+	return att->flt->ops->submit_bio(bio);
 }
 
 /*
@@ -225,7 +225,7 @@ static void walk_down(struct bio *bio, struct place place, bool released)
 	while ((att = walk_next(bio, &place, &range))) {
 		place = att->place;
 		if (is_atomic(att)) {
-			att->flt->ops->filter_bio(att->flt, bio, range);
+			att->filter_bio(att->flt, bio, range);
 			continue;
 		}
 		if (!refcount_inc_not_zero(&att->users))

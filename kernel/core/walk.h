@@ -2,11 +2,21 @@
 #ifndef BLKFILTER_WALK_H
 #define BLKFILTER_WALK_H
 
-#include <linux/types.h>
+#include <linux/blkdev.h>
 
-struct bio;
-struct block_device;
-struct gendisk;
+#include "stack.h"
+
+/*
+ * walk_has_nobody() - is no filter attached to a bio's disk?
+ *
+ * As good as always right when there is none, in a few instructions: the first thing
+ * that the hook asks, for every bio of the machine. Whoever attaches a filter after
+ * the question waits for the task that has asked it (drain.c).
+ */
+static __always_inline bool walk_has_nobody(const struct bio *bio)
+{
+	return hlist_empty(stack_bucket(bio->bi_bdev->bd_disk));
+}
 
 void walk_atomic(struct bio *bio);
 void walk_again(struct bio *bio);
