@@ -1,36 +1,58 @@
 // SPDX-License-Identifier: MIT
 import type { Extent } from './units.js';
 
-/** Reads the addon's array, in which sector and count take turns. */
-export function extentsOf(pairs: Float64Array): Extent[] {
-  return Array.from({ length: pairs.length / 2 }, (_, i) => ({
-    sector: pairs[2 * i] ?? 0,
-    count: pairs[2 * i + 1] ?? 0,
-  }));
+/**
+ * Extents in ascending order, no two of which touch. They may be millions, so there is an object for one only while
+ * somebody looks at it.
+ *
+ *     for (const { sector, count } of extents) …
+ */
+export class ExtentList implements Iterable<Extent> {
+  /** Sector and count of each in turns: for those whom an object for each is too much. */
+  readonly pairs: Float64Array;
+
+  /** @internal */
+  constructor(pairs: Float64Array) {
+    this.pairs = pairs;
+  }
+
+  /** How many there are. */
+  get length(): number {
+    return this.pairs.length / 2;
+  }
+
+  *[Symbol.iterator](): Generator<Extent, void> {
+    const { pairs } = this;
+    for (let i = 0; i < pairs.length; i += 2) yield { sector: pairs[i] ?? 0, count: pairs[i + 1] ?? 0 };
+  }
 }
 
 /** Joins extents that were cut where one batch ended and the next began. */
 export class ExtentJoiner {
-  #held: Extent | undefined;
+  /** Sector and count; nothing is held when the count is 0. */
+  #sector = 0;
+  #count = 0;
 
   /**
    * Takes the next batch; gives what no later batch can add to.
-   * @param extents in ascending order, not touching each other
+   * @param pairs sector and count in turns, in ascending order, no two extents touching. They are the joiner's from now on
    * @param cursor where the next batch begins
    * @param last whether there is none
    */
-  push(extents: readonly Extent[], cursor: number, last: boolean): Extent[] {
-    const joined = [...extents];
-    const first = joined[0];
-    const held = this.#held;
-    if (held && first?.sector === held.sector + held.count) {
-      joined[0] = { sector: held.sector, count: held.count + first.count };
-    } else if (held) {
-      joined.unshift(held);
+  push(pairs: Float64Array, cursor: number, last: boolean): ExtentList {
+    let joined = pairs;
+    if (this.#count > 0 && joined[0] === this.#sector + this.#count) {
+      joined[0] = this.#sector;
+      joined[1] = (joined[1] ?? 0) + this.#count;
+    } else if (this.#count > 0) {
+      joined = new Float64Array(pairs.length + 2);
+      joined.set([this.#sector, this.#count]);
+      joined.set(pairs, 2);
     }
-    const end = joined.at(-1);
-    this.#held = !last && end && end.sector + end.count === cursor ? joined.pop() : undefined;
-    return joined;
+    const [sector = 0, count = 0] = joined.subarray(-2);
+    const hold = !last && count > 0 && sector + count === cursor;
+    [this.#sector, this.#count] = hold ? [sector, count] : [0, 0];
+    return new ExtentList(hold ? joined.subarray(0, -2) : joined);
   }
 }
 

@@ -12,7 +12,7 @@ export {
   type CheckpointOptions,
   type FrozenCheckpoint,
 } from './filters/cbt.js';
-export { type ChangeBitmap } from './extents.js';
+export { type ChangeBitmap, type ExtentList } from './extents.js';
 export { filteredDevices, type AttachedFilter, type FilteredDevice } from './sysfs.js';
 export { BlkfilterError } from './errors.js';
 export { SECTOR_SIZE, formatRange, formatSize, parseRange, parseSize, type Extent } from './units.js';

@@ -2,15 +2,15 @@
 import { z } from 'zod';
 
 import { BlkfilterError } from '../errors.js';
-import { ChangeBitmap, ExtentJoiner, extentsOf } from '../extents.js';
+import { ChangeBitmap, ExtentJoiner, type ExtentList } from '../extents.js';
 import { Freeze, type NotFrozen } from '../freeze.js';
 import { native } from '../native.js';
 import { check, checkAnswer, extent, generation, rangeEndsExactly, signal, size, whole } from '../options.js';
 import { SECTOR_SIZE, type Extent } from '../units.js';
 import { Filter } from './filter.js';
 
-/** Extents that one call may return: 64 KiB of them, however many there are in all. */
-const BATCH = 4096;
+/** Extents that one call may return: 256 KiB of them, however many there are in all. */
+const BATCH = 16_384;
 
 const epoch = z.int().min(1);
 
@@ -108,7 +108,7 @@ export interface ChangesBatch {
   /** The current epoch when reading began. */
   epoch: number;
   /** In ascending order; may be empty. No two touch, in this batch or across batches. */
-  extents: Extent[];
+  extents: ExtentList;
   /** What was read so far goes up to this sector … */
   cursor: number;
   /** … of this one. */
@@ -161,7 +161,7 @@ export class Changes implements AsyncIterable<Extent> {
       }
       ({ generation, cursor, end } = answer);
       epoch ??= answer.epoch;
-      const extents = joiner.push(extentsOf(answer.extents), cursor, cursor >= end);
+      const extents = joiner.push(answer.extents, cursor, cursor >= end);
       yield { generation, epoch, extents, cursor, end };
     } while (cursor < end);
   }

@@ -9,7 +9,7 @@ import {
   parseRange,
   type Changes,
   type ChangesBatch,
-  type Extent,
+  type ExtentList,
 } from '../../index.js';
 import { write, type OutputOptions } from '../output.js';
 
@@ -28,7 +28,7 @@ interface Header {
 /** Prints a part of the extents, however many there are in all, and hands on the sum of their sectors. */
 interface Printer {
   begin(batch: ChangesBatch): string;
-  extents(extents: Extent[], first: boolean): string;
+  extents(extents: ExtentList, first: boolean): string;
   end(changedSectors: number): string;
 }
 
@@ -37,7 +37,7 @@ function jsonPrinter(header: Header): Printer {
     // One document, written in parts: its last bracket is left open for the extents.
     begin: ({ generation, epoch }) =>
       `${JSON.stringify({ ...header, generation, epoch }).slice(0, -1)},"extents":[`,
-    extents: (extents, first) => (first ? '' : ',') + extents.map((extent) => JSON.stringify(extent)).join(','),
+    extents: (extents, first) => (first ? '' : ',') + Array.from(extents, (extent) => JSON.stringify(extent)).join(','),
     end: (changedSectors) => `],"changedSectors":${changedSectors}}\n`,
   };
 }
@@ -48,7 +48,7 @@ function textPrinter({ device, since, blockSectors }: Header): Printer {
       `${device}: changes since epoch ${since}; now epoch ${epoch} of generation ${generation}; ` +
       `blocks of ${formatSize(blockSectors * SECTOR_SIZE)}\n${'SECTORS'.padEnd(32)}SIZE\n`,
     extents: (extents) =>
-      extents.map((one) => `${formatRange(one).padEnd(32)}${formatSize(one.count * SECTOR_SIZE)}\n`).join(''),
+      Array.from(extents, (one) => `${formatRange(one).padEnd(32)}${formatSize(one.count * SECTOR_SIZE)}\n`).join(''),
     end: (changedSectors) => `${formatSize(changedSectors * SECTOR_SIZE)} changed\n`,
   };
 }
