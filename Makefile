@@ -15,7 +15,7 @@ MAKEFLAGS += --no-builtin-rules --no-print-directory
 .SILENT:
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-debug matrix modules vm lint prepare setup clean distclean
+.PHONY: help demo test test-debug matrix bench modules vm lint prepare setup clean distclean
 
 help: ## this list
 	echo 'make TARGET [KERNEL=6.1|6.12|7.2] [ROUNDS=N]'
@@ -43,6 +43,9 @@ test-debug: prepare ## the tests that need a kernel, on one with KASAN, lockdep 
 	test/summary \
 		'test/vm/selftest 6.1-debug' \
 		'$(call GUEST_TESTS,6.1-debug,20)'
+
+bench: prepare ## what filtering costs, and what the alternatives do: bench/results.md
+	bench/run
 
 modules: setup ## build the kernel modules for KERNEL
 	test/vm/kernel $(KERNEL)
@@ -75,7 +78,7 @@ package_sources := package.json binding.gyp $(wildcard tsconfig*.json) \
 	touch $@
 
 clean: ## remove what was built
-	rm -rf build dist dist-test examples/dist .cache/package .cache/run .cache/log .cache/kernels/*/built
+	rm -rf build dist dist-test bench/dist examples/dist .cache/package .cache/run .cache/log .cache/kernels/*/built
 
 distclean: clean ## remove what was installed and fetched for this project too
 	rm -rf node_modules .cache

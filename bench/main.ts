@@ -1,0 +1,29 @@
+// SPDX-License-Identifier: MIT
+//
+//     main.js [CHAPTER]...
+//
+// Runs the benchmarks, or some of their chapters, in the virtual machine, and prints them as Markdown.
+import { release } from 'node:os';
+
+import { sh } from './measure.js';
+import { moving } from './moving.js';
+import { reading } from './reading.js';
+import { requests } from './request.js';
+import { stall } from './stall.js';
+
+const chapters: Record<string, () => Promise<string>> = {
+  'What a request costs': requests,
+  'Reading what changed': reading,
+  'Moving what changed': moving,
+  'Stalls': stall,
+};
+
+const versions = (): string =>
+  [`Linux ${release()}`, `Node ${process.version}`, sh('fio --version').trim(), sh('rsync --version | head -n 1').trim()].join(', ');
+
+const chosen = process.argv.slice(2);
+for (const [title, chapter] of Object.entries(chapters)) {
+  if (chosen.length > 0 && !chosen.some((word) => title.toLowerCase().includes(word))) continue;
+  console.log(`## ${title}\n\n${await chapter()}\n`);
+}
+console.log(versions());

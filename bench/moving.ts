@@ -1,0 +1,77 @@
+// SPDX-License-Identifier: MIT
+//
+// What it takes to bring a copy of a disk up to date of which 1 % has changed.
+import { sync } from 'blkfilter';
+
+import { figureOf, grouped, sh, table } from './measure.js';
+
+const GIB = 2;
+const SOURCE = '/dev/nullb0';
+const TARGET = '/dev/nullb1';
+const BLOCK = 64 * 1024;
+const PART = (GIB * 2 ** 30) / BLOCK / 100;
+const RUNS = 3;
+
+/** A disk in memory, which keeps only what is written to it. */
+const disk = (name: string): string => `cd /sys/kernel/config/nullb; mkdir ${name}; cd ${name}
+  echo ${GIB * 1024} > size; echo 1 > memory_backed; echo 1 > power`;
+
+let seed = 0;
+
+/** Writes other data to 1 % of the blocks, at random places. */
+const change = (): string =>
+  sh(`fio --name=change --filename=${SOURCE} --direct=1 --rw=randwrite --bs=${BLOCK} --io_size=${Math.round(PART) * BLOCK} \
+    --randseed=${++seed} --refill_buffers=1 --output=/dev/null`);
+
+async function seconds(what: () => unknown): Promise<number> {
+  const begin = performance.now();
+  await what();
+  return (performance.now() - begin) / 1000;
+}
+
+interface Way {
+  title: string;
+  run: () => unknown;
+}
+
+const ways: Way[] = [
+  {
+    title: `\`dd\` of as much, in one piece: no program can do with less`,
+    run: () => sh(`dd if=${SOURCE} of=${TARGET} bs=${BLOCK} count=${Math.round(PART)} iflag=direct oflag=direct conv=notrunc status=none`),
+  },
+  { title: '`sync()` of this package', run: () => sync(SOURCE, TARGET) },
+  { title: '`blkfilter sync`, with the time that Node takes to start', run: () => sh(`blkfilter sync ${SOURCE} ${TARGET}`) },
+  {
+    title: '`dd` of the whole disk',
+    run: () => sh(`dd if=${SOURCE} of=${TARGET} bs=1M iflag=direct oflag=direct conv=notrunc status=none`),
+  },
+  {
+    title: '`rsync --inplace --no-whole-file`',
+    run: () => sh(`rsync --inplace --no-whole-file --copy-devices --write-devices ${SOURCE} ${TARGET}`),
+  },
+];
+
+/** The whole chapter, in Markdown. */
+export async function moving(): Promise<string> {
+  sh(`modprobe blkfilter_cbt; modprobe null_blk nr_devices=0; mkdir -p /run/blkfilter`);
+  for (const name of ['nullb0', 'nullb1']) sh(disk(name));
+  sh(`dd if=/dev/urandom of=${SOURCE} bs=1M count=64 oflag=direct status=none`);
+  await sync(SOURCE, TARGET);
+  const rows: string[][] = [];
+  let least: number | undefined;
+  for (const { title, run } of ways) {
+    console.error(`bench: moving, ${title}`);
+    const values: number[] = [];
+    for (let i = 0; i < RUNS; i++) {
+      // What another way has copied, this package need not know of.
+      await sync(SOURCE, TARGET);
+      change();
+      values.push(await seconds(run));
+    }
+    sh(`cmp ${SOURCE} ${TARGET} || [ '${title.startsWith('`dd` of as much') ? 1 : 0}' = 1 ]`);
+    const { median, spread } = figureOf(values);
+    least ??= median;
+    rows.push([title, grouped(median, 3), grouped(spread, 3), grouped(median / least, 1)]);
+  }
+  return table([`${GIB} GiB, 1 % of the blocks of 64 KiB changed`, 's', 'spread', 'times the first'], rows);
+}

@@ -1,0 +1,195 @@
+// SPDX-License-Identifier: MIT
+//
+// What one request of 4 KiB costs above the bare device, with each filter and with what else there is. The disk is one
+// of null_blk, which does nothing at all: what is left is the way of a request through the kernel.
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { setTimeout as sleep } from 'node:timers/promises';
+
+import { open } from 'blkfilter';
+
+import { figureOf, grouped, program, sh, table, type Figure } from './measure.js';
+
+const DISK = '/dev/nullb0';
+const OTHERS = Array.from({ length: 64 }, (_, i) => `/dev/nullb${i + 1}`);
+const SECTORS = (64 * 2 ** 30) / 512;
+const SEEDS = [1, 2, 3];
+
+/** The columns: the kind of request, and how many are in flight. */
+const LOADS = [
+  ['write', 1],
+  ['write', 32],
+  ['read', 1],
+  ['read', 32],
+] as const;
+
+const BLOCK = 64 * 1024;
+
+interface Row {
+  title: string;
+  /** What anybody can do by hand. */
+  how: string;
+  /** Makes it so, and gives what undoes that. */
+  begin: () => Promise<() => unknown>;
+  /** Where the requests go, where that is not the disk itself. */
+  device?: string;
+  /** Each write goes to a block of its own, and is the first to it since this was called. */
+  first?: () => unknown;
+}
+
+async function attach(devices: string[], filter: string, options?: object): Promise<() => Promise<void>> {
+  for (const path of devices) {
+    await using device = await open(path);
+    await device.attach(filter as 'cbt', options);
+  }
+  return async () => {
+    for (const path of devices) {
+      await using device = await open(path);
+      await device.detach(filter);
+    }
+    // The hook lingers for a second.
+    await sleep(1500);
+  };
+}
+
+/** Starts a program that sees requests go by, and gives what ends it. */
+async function running(command: string, ...args: string[]): Promise<() => Promise<void>> {
+  const child = spawn(command, args, { stdio: ['ignore', 'pipe', 'inherit'] });
+  const ended = once(child, 'exit');
+  child.stdout.resume();
+  // Under emulation a compiler of probes takes its time.
+  await sleep(15_000);
+  if (child.exitCode !== null) throw new Error(`${command} has ended already`);
+  return async () => {
+    child.kill('SIGINT');
+    await ended;
+  };
+}
+
+function dm(target: string): () => Promise<() => unknown> {
+  return () => {
+    sh(`dmsetup create bench --table '0 ${SECTORS} ${target}'`);
+    return Promise.resolve(() => sh('dmsetup remove --retry bench'));
+  };
+}
+
+const BENCH = '/dev/mapper/bench';
+
+async function checkpoint(): Promise<void> {
+  await using device = await open(DISK);
+  await (await device.filter('cbt')).checkpoint();
+}
+
+const era = dm(`era /dev/ram0 ${DISK} ${BLOCK / 512}`);
+const eraBegins = async (): Promise<() => unknown> => {
+  sh('dd if=/dev/zero of=/dev/ram0 bs=1M count=1 status=none');
+  return era();
+};
+
+
+
+const rows: Row[] = [
+  {
+    title: 'modules loaded, nothing attached',
+    how: 'modprobe blkfilter_cbt',
+    begin: () => Promise.resolve(() => undefined),
+  },
+  {
+    title: 'another device attached',
+    how: 'blkfilter attach /dev/nullb1 cbt',
+    begin: () => attach(OTHERS.slice(0, 1), 'cbt'),
+  },
+  {
+    title: '64 other devices attached',
+    how: 'the same for nullb1 to nullb64',
+    begin: () => attach(OTHERS, 'cbt'),
+  },
+  {
+    title: '**cbt, block marked already**',
+    how: 'blkfilter attach /dev/nullb0 cbt; all blocks were written before',
+    begin: () => attach([DISK], 'cbt'),
+  },
+  {
+    title: 'cbt, first write to the block in the epoch',
+    how: 'blkfilter checkpoint /dev/nullb0, then one write into each block of 1 GiB',
+    begin: () => attach([DISK], 'cbt'),
+    first: checkpoint,
+  },
+  {
+    title: 'dm-linear on top',
+    how: `dmsetup create bench --table '0 N linear /dev/nullb0 0'`,
+    begin: dm(`linear ${DISK} 0`),
+    device: BENCH,
+  },
+  {
+    title: 'dm-era on top, block written already in the era',
+    how: `dmsetup create bench --table '0 N era /dev/ram0 /dev/nullb0 128'`,
+    begin: eraBegins,
+    device: BENCH,
+  },
+  {
+    title: 'dm-era on top, first write to the block in the era',
+    how: 'dmsetup message bench 0 checkpoint, then one write into each block of 1 GiB',
+    begin: eraBegins,
+    device: BENCH,
+    first: () => sh('dmsetup message bench 0 checkpoint; sleep 1'),
+  },
+  {
+    title: 'blktrace',
+    how: 'blktrace -d /dev/nullb0 -o -',
+    begin: () => running('blktrace', '-d', DISK, '-o', '-'),
+  },
+  {
+    title: 'bpftrace, a counter',
+    how: `bpftrace -e 'tracepoint:block:block_bio_queue { @ = count(); }'`,
+    begin: () => running('bpftrace', '-e', 'tracepoint:block:block_bio_queue { @ = count(); }'),
+  },
+  {
+    title: 'bpftrace, a map of changed blocks',
+    how: `bpftrace -e 'kfunc:submit_bio_noacct { @[args->bio->bi_iter.bi_sector >> 7] = 1; }'`,
+    begin: () => running('bpftrace', '-e', 'kfunc:submit_bio_noacct { @[args->bio->bi_iter.bi_sector >> 7] = 1; }'),
+  },
+];
+
+async function measure(device: string, first: Row['first']): Promise<(Figure | undefined)[]> {
+  const figures: (Figure | undefined)[] = [];
+  for (const [kind, depth] of LOADS) {
+    if (first && kind === 'read') {
+      figures.push(undefined);
+      continue;
+    }
+    const count = first ? 2 ** 14 : 20_000 + (20_000 % depth);
+    const command = [program('io'), device, kind, depth, count].join(' ');
+    // The caches, and all that is done once for each block.
+    if (!first) sh(`${program('io')} ${device} write 1 ${2 ** 14} 7 ${BLOCK}; ${command} 9`);
+    const values: number[] = [];
+    for (const seed of SEEDS) {
+      await first?.();
+      values.push(Number(sh(`${command} ${seed} ${first ? BLOCK : ''}`)));
+    }
+    figures.push(figureOf(values));
+  }
+  return figures;
+}
+
+/** The whole chapter, in Markdown. */
+export async function requests(): Promise<string> {
+  sh('modprobe null_blk queue_mode=2 irqmode=0 memory_backed=0 gb=64 submit_queues=1 nr_devices=65; modprobe brd rd_nr=1 rd_size=65536; modprobe -a dm-mod dm-era');
+  const bare = await measure(DISK, undefined);
+  sh('modprobe blkfilter_cbt');
+  const lines: string[][] = [['bare device (absolute)', ...bare.map((figure) => grouped(figure?.median ?? NaN)), 'io /dev/nullb0']];
+  for (const { title, how, begin, device = DISK, first } of rows) {
+    console.error(`bench: ${title}`);
+    const end = await begin();
+    const figures = await measure(device, first).finally(end);
+    const cells = figures.map((figure, i) => {
+      if (!figure) return '';
+      const above = figure.median - (bare[i]?.median ?? NaN);
+      return `${above >= 0 ? '+' : '−'}${grouped(Math.abs(above))} ±${grouped(figure.spread / 2)}`;
+    });
+    lines.push([title, ...cells, `\`${how}\``]);
+  }
+  sh('rmmod null_blk brd');
+  const heads = LOADS.map(([kind, depth]) => `${kind}, QD${depth}`);
+  return table(['', ...heads, 'how'], lines);
+}
