@@ -6,6 +6,7 @@ import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 
 import { attribute } from './support/devices.js';
+import { MODULES } from './support/modules.js';
 import { attempt, run } from './support/run.js';
 
 const DISK = '/dev/sda';
@@ -34,11 +35,11 @@ function failure(status: number, ...args: string[]): Failure['error'] {
   return (JSON.parse(stderr) as Failure).error;
 }
 
-/** Whether both modules are loaded, as a command answered. */
+/** Whether all modules are loaded, as a command answered. */
 function assertLoaded(loaded: boolean, document: unknown): void {
   const { modules } = document as { modules: { name: string; loaded: boolean; version: string | null }[] };
   const states = modules.map((module) => [module.name, module.loaded, module.version !== null]);
-  assert.deepEqual(states, ['blkfilter', 'blkfilter_cbt'].map((name) => [name, loaded, loaded]));
+  assert.deepEqual(states, MODULES.map((name) => [name, loaded, loaded]));
 }
 
 describe('blkfilter, the command', () => {

@@ -10,6 +10,7 @@ import { open } from 'blkfilter';
 
 import { dmCreate, dmRemove, partition, scatter, unpartition } from './support/devices.js';
 import { collected, rounded, union } from './support/extents.js';
+import { loadModules, unloadModules } from './support/modules.js';
 import { race, references } from './support/race.js';
 import { program, run, sh, until } from './support/run.js';
 import { liveWitnesses, loadWitness, unloadWitness } from './support/witness.js';
@@ -149,11 +150,11 @@ describe('faults', { skip }, () => {
 
   it('the loading of the modules', (t) => {
     unloadWitness();
-    run('rmmod', 'blkfilter_cbt', 'blkfilter');
+    unloadModules();
     allOrNothing(walk(t, 'ENOMEM EFAULT', STRIDE, 'load', 'blkfilter'));
     run('modprobe', 'blkfilter');
     allOrNothing(walk(t, 'ENOMEM EFAULT', STRIDE, 'load', 'blkfilter_cbt'));
-    run('modprobe', 'blkfilter_cbt');
+    loadModules();
     loadWitness({ slow: 100 }, { sleeps: 200 });
   });
 

@@ -10,6 +10,7 @@ import { after, before, describe, it } from 'node:test';
 import { BlkfilterError, open } from 'blkfilter';
 
 import { filters, partition } from './support/devices.js';
+import { loadModules, unloadModules } from './support/modules.js';
 import { plug, unplug } from './support/plug.js';
 import { attempt, program, run, until } from './support/run.js';
 import { liveWitnesses, loadWitness, unloadWitness } from './support/witness.js';
@@ -96,8 +97,8 @@ describe('modules', () => {
     }
     await device.detach('cbt');
     await device.close();
-    run('rmmod', 'blkfilter_cbt', 'blkfilter');
+    unloadModules();
     assert.ok(!existsSync('/sys/block/sda/filter'));
-    run('modprobe', 'blkfilter_cbt');
+    loadModules();
   });
 });

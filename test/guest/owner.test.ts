@@ -7,15 +7,16 @@ import { after, afterEach, before, describe, it } from 'node:test';
 import { doctor, modules, open } from 'blkfilter';
 
 import { loadActors, unloadActors } from './support/actor.js';
+import { loadModules, unloadModules } from './support/modules.js';
 import { run } from './support/run.js';
 
 const own = (fn: string): string => run('modprobe', 'blkfilter_owner', `function=${fn}`);
 const hooksCheck = async () => (await doctor()).checks.find(({ name }) => name === 'hooks');
 
 describe('another owner of a function that is hooked', () => {
-  before(() => void run('rmmod', 'blkfilter_cbt', 'blkfilter'));
+  before(() => unloadModules());
   afterEach(() => void run('rmmod', 'blkfilter_owner'));
-  after(() => void run('modprobe', 'blkfilter_cbt'));
+  after(() => void loadModules());
 
   for (const fn of ['blkdev_ioctl', 'bdev_disk_changed', 'del_gendisk', 'blk_mark_disk_dead']) {
     it(`${fn}: the core does not load, and says why`, async () => {
@@ -50,7 +51,7 @@ describe('another owner of a function that is hooked', () => {
     await tracker.detach();
     await device.close();
     unloadActors();
-    run('rmmod', 'blkfilter_cbt', 'blkfilter');
+    unloadModules();
   });
 
   it('that is gone again: the core loads', async () => {
@@ -58,7 +59,7 @@ describe('another owner of a function that is hooked', () => {
     run('rmmod', 'blkfilter_owner');
     await modules.load();
     assert.equal((await hooksCheck())?.ok, true);
-    run('rmmod', 'blkfilter_cbt', 'blkfilter');
+    unloadModules();
     own('blkdev_ioctl');
   });
 });

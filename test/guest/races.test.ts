@@ -10,6 +10,7 @@ import { after, afterEach, before, beforeEach, describe, it, type TestContext } 
 import { open } from 'blkfilter';
 
 import { partition } from './support/devices.js';
+import { FILTERS, loadModules, MODULES } from './support/modules.js';
 import { Nulls } from './support/nulls.js';
 import { happened, onlyResults, race, references, type Results } from './support/race.js';
 import { run, sh, until } from './support/run.js';
@@ -115,20 +116,21 @@ function assertRemoved(results: Results): void {
 }
 
 describe(`races, ${ROUNDS} rounds each`, () => {
+  before(() => void loadModules());
   beforeEach(() => loadWitness({ slow: 100 }, { sleeps: 200 }));
 
   // Nothing may be left of anything.
   afterEach(async () => {
     assert.deepEqual(attached(), []);
     assert.equal(liveWitnesses(), 0);
-    const modules = ['blkfilter_witness', 'blkfilter_cbt'];
+    const modules = ['blkfilter_witness', ...FILTERS];
     // Whoever was the last in a filter gives it back a moment later.
     await until('references to be given back', () => modules.every((module) => references(module) === 0));
     unloadWitness();
-    run('rmmod', 'blkfilter_cbt');
+    run('rmmod', ...FILTERS);
     assert.equal(references('blkfilter'), 0);
     run('rmmod', 'blkfilter');
-    run('modprobe', 'blkfilter_cbt');
+    loadModules();
   });
 
   describe('on RAM disks and null_blk', () => {
@@ -282,13 +284,13 @@ describe(`races, ${ROUNDS} rounds each`, () => {
       // Taking off the hooks takes seconds, under emulation.
       const rounds = Math.ceil(ROUNDS / 5);
       unloadWitness();
-      const results = await race(rounds, 'module blkfilter_cbt blkfilter', ...visitors);
+      const results = await race(rounds, `module ${[...MODULES].reverse().join(' ')}`, ...visitors);
       loadWitness({ slow: 100 }, { sleeps: 200 });
       report(t, results);
       onlyResults(results, { attach: '0 ENOENT ENOTTY', detach: '0', unload: '0 EAGAIN', load: '0' });
       if (ROUNDS >= 50) happened(results, 'attach', 'ENOTTY');
       assert.equal(results.attach?.[0] ?? 0, results.detach?.[0] ?? 0);
-      assert.equal(results.load?.[0], 2 * rounds);
+      assert.equal(results.load?.[0], MODULES.length * rounds);
     });
   });
 });

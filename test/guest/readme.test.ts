@@ -6,6 +6,7 @@ import { release } from 'node:os';
 import { after, before, describe, it } from 'node:test';
 
 import { codeOf } from '../readme.js';
+import { loadModules, unloadModules } from './support/modules.js';
 import { program, run, sh } from './support/run.js';
 
 // The disk and the folder that it speaks of.
@@ -28,7 +29,7 @@ describe('README.md', { skip: unable }, () => {
 
   it('its commands build and load the modules, and track a disk', () => {
     // As on a host where the modules are not installed.
-    run('rmmod', 'blkfilter_cbt', 'blkfilter');
+    unloadModules();
     const headers = run('readlink', '-f', `${modules}/build`).trim();
     sh(`mount -t tmpfs tmpfs ${modules}; ln -s ${headers} ${modules}/build`);
     try {
@@ -40,7 +41,7 @@ describe('README.md', { skip: unable }, () => {
       assert.match(output, /^\/var\/tmp\/sdb.img is a copy of .*incremental.*\n.*\n.* compared: the same$/m);
     } finally {
       run('umount', modules);
-      run('modprobe', 'blkfilter_cbt');
+      loadModules();
     }
   });
 

@@ -8,6 +8,8 @@ import { dirname, join } from 'node:path';
 import { describe, it } from 'node:test';
 import { fileURLToPath } from 'node:url';
 
+import { MODULES } from '../guest/support/modules.js';
+
 const root = dirname(fileURLToPath(import.meta.resolve('blkfilter/package.json')));
 const main = join(root, 'dist/cli/main.js');
 
@@ -151,7 +153,7 @@ describe('answers', () => {
     const { modules } = document('module', 'status') as { modules: Record<string, unknown>[] };
     assert.deepEqual(
       modules.map(({ name, loaded }) => ({ name, loaded })),
-      ['blkfilter', 'blkfilter_cbt'].map((name) => ({ name, loaded: existsSync(`/sys/module/${name}`) })),
+      MODULES.map((name) => ({ name, loaded: existsSync(`/sys/module/${name}`) })),
     );
   });
 
