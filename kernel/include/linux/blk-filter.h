@@ -11,6 +11,8 @@
 
 #include <uapi/linux/blk-filter.h>
 #include <linux/bio.h>
+#include <linux/blk-cgroup.h>
+#include <linux/cgroup.h>
 #include <linux/list.h>
 
 #define BLKFILTER_VERSION	"0.1.0"
@@ -163,6 +165,36 @@ static inline bool blkfilter_changes_data(enum req_op op)
 	default:
 		return false;
 	}
+}
+
+/**
+ * blkfilter_bio_cgroup() - the control group that a bio belongs to
+ * @bio: a bio that has not completed, which keeps the group
+ *
+ * For what a kernel thread writes back, this is whose process made it dirty. Where
+ * the io controller is not enabled for a group, its bios belong to the nearest
+ * ancestor that has it.
+ *
+ * Return: NULL when the bio belongs to none, or the kernel does not know.
+ */
+static inline struct cgroup *blkfilter_bio_cgroup(struct bio *bio)
+{
+	struct cgroup_subsys_state *css = bio_blkcg_css(bio);
+
+	return css ? css->cgroup : NULL;
+}
+
+/**
+ * blkfilter_bio_cgroup_id() - the id of that group, its folder's inode number
+ * @bio: as above
+ *
+ * Return: 0 when there is none.
+ */
+static inline u64 blkfilter_bio_cgroup_id(struct bio *bio)
+{
+	struct cgroup *cgroup = blkfilter_bio_cgroup(bio);
+
+	return cgroup ? cgroup_id(cgroup) : 0;
 }
 
 #endif /* _LINUX_BLK_FILTER_H */
