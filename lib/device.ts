@@ -5,6 +5,7 @@ import { Connection } from './connection.js';
 import { BlkfilterError, explain, explainFailure } from './errors.js';
 import { ChangeTracker, type CbtOptions } from './filters/cbt.js';
 import { Filter } from './filters/filter.js';
+import { Guard, type GuardOptions } from './filters/guard.js';
 import { native } from './native.js';
 import { check, extent, filterName } from './options.js';
 import { altitudes, bypassedOf, coreLoaded, filtersOf, isDax, type AttachedFilter } from './sysfs.js';
@@ -13,6 +14,7 @@ import { SECTOR_SIZE } from './units.js';
 /** The filters that have a typed handle, by name. */
 export interface FilterTypes {
   cbt: { options: CbtOptions; handle: ChangeTracker };
+  guard: { options: GuardOptions; handle: Guard };
 }
 
 /** The options of the filter of that name. A filter that this package does not know takes none. */
@@ -23,7 +25,10 @@ export type OptionsOf<Name extends string> = Name extends keyof FilterTypes
 /** The handle of the filter of that name. */
 export type HandleOf<Name extends string> = Name extends keyof FilterTypes ? FilterTypes[Name]['handle'] : Filter;
 
-const types = new Map<string, typeof Filter>([['cbt', ChangeTracker]]);
+const types = new Map<string, typeof Filter>([
+  ['cbt', ChangeTracker],
+  ['guard', Guard],
+]);
 const typeOf = (name: string): typeof Filter => types.get(name) ?? Filter;
 
 const devicePath = z.string().regex(/^[^\0]+$/, 'not a path');
@@ -98,7 +103,7 @@ export class BlockDevice {
    * completed yet is seen by the filter.
    * @param name the filter's registered name
    * @param options the filter's own
-   * @returns the filter's handle: a {@link ChangeTracker} for `cbt`
+   * @returns the filter's handle: a {@link ChangeTracker} for `cbt`, a {@link Guard} for `guard`
    * @throws {BlkfilterError} `ERR_BLKFILTER_ARGUMENT` an option is wrong; `ENOENT` no such filter; `EALREADY`; `EBUSY`
    *   its altitude is taken; `ENOTSUP` not all I/O to the device could be known; `EPERM`; `ENODEV`; `EMODULE`. After an
    *   error the filter is not attached by this call

@@ -202,6 +202,18 @@ const requests: Record<string, Record<string, Explain>> = {
   },
   BLKFILTER_CBT_CHANGES: anyRead,
   BLKFILTER_CBT_BITMAP: anyRead,
+  BLKFILTER_GUARD_SET_RULES: {
+    ...anyCtl,
+    EINVAL: () => ({
+      reason: 'guard refused the rules',
+      hint: 'package and modules may be of different versions: `blkfilter doctor` tells',
+    }),
+    ETIMEDOUT: () => ({
+      reason: 'the new rules are in force, but requests that the old ones let pass are still in flight',
+      hint: 'the disk or what lies below it hangs: `dmesg` may tell',
+    }),
+  },
+  BLKFILTER_GUARD_GET_RULES: anyCtl,
   BLKFILTER_CBT_MARK: {
     ...anyCtl,
     EINVAL: () => ({

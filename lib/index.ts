@@ -12,10 +12,19 @@ export {
   type CheckpointOptions,
   type FrozenCheckpoint,
 } from './filters/cbt.js';
+export {
+  Guard,
+  readOnly,
+  type GuardAction,
+  type GuardCounters,
+  type GuardOperation,
+  type GuardOptions,
+  type GuardRule,
+} from './filters/guard.js';
 export { type ChangeBitmap, type ExtentList } from './extents.js';
 export { filteredDevices, type AttachedFilter, type FilteredDevice } from './sysfs.js';
 export { BlkfilterError } from './errors.js';
-export { SECTOR_SIZE, formatRange, formatSize, parseRange, parseSize, type Extent } from './units.js';
+export { SECTOR_SIZE, formatDuration, formatRange, formatSize, parseDuration, parseRange, parseSize, type Extent } from './units.js';
 export {
   heatMap,
   type HeatCell,

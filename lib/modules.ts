@@ -18,6 +18,7 @@ const run = async (command: string, args: string[]) =>
 const known = [
   { name: 'blkfilter', file: 'core/blkfilter.ko' },
   { name: 'blkfilter_cbt', file: 'cbt/blkfilter_cbt.ko' },
+  { name: 'blkfilter_guard', file: 'guard/blkfilter_guard.ko' },
 ];
 
 /** A kernel module of this package. */

@@ -56,6 +56,37 @@ interface NativeCbt {
   mark(device: NativeDevice, sector: number, count: number): Promise<void>;
 }
 
+/** A rule as the kernel takes it. */
+export interface NativeRule {
+  sector: number;
+  count: number;
+  cgroup: number;
+  operations: number;
+  pid: number;
+  action: number;
+  argument: number;
+  chance: number;
+}
+
+/** What becomes of a request, as the kernel takes it. */
+export type NativeAction = Pick<NativeRule, 'action' | 'argument'>;
+
+/** The commands of the guard filter. */
+interface NativeGuard {
+  readonly rulesMax: number;
+  /** In milliseconds. */
+  readonly delayMax: number;
+  /** The chance of a rule that always applies. */
+  readonly always: number;
+  readonly allOperations: number;
+  readonly operations: Record<string, number>;
+  readonly actions: Record<string, number>;
+  /** The errnos that a request can fail with. */
+  readonly errors: Record<string, number>;
+  setRules(device: NativeDevice, rules: NativeRule[], rest: NativeAction): Promise<void>;
+  getRules(device: NativeDevice): Promise<object>;
+}
+
 export interface Addon {
   readonly filterNameLength: number;
   open(path: string): Promise<NativeDevice>;
@@ -64,6 +95,7 @@ export interface Addon {
   /** Whether nobody else has locked the file. The lock goes when it is closed, or the process ends. */
   lock(fd: number): boolean;
   readonly cbt: NativeCbt;
+  readonly guard: NativeGuard;
 }
 
 /** The package's own folder. */

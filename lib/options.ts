@@ -4,23 +4,30 @@ import { z } from 'zod';
 
 import { BlkfilterError } from './errors.js';
 import { native } from './native.js';
-import { parseSize } from './units.js';
+import { parseDuration, parseSize } from './units.js';
 
 /** A sector number, a count or an epoch: exact, so a safe integer. */
 export const whole = z.int().nonnegative();
 
+/** A number, or text that `parse` reads. */
+const numberOrText = (parse: (text: string) => number) =>
+  z.union([
+    whole,
+    z.string().transform((text, context) => {
+      try {
+        return parse(text);
+      } catch (error) {
+        context.addIssue({ code: 'custom', message: (error as BlkfilterError).reason });
+        return z.NEVER;
+      }
+    }),
+  ]);
+
 /** Bytes, as a number or as text that {@link parseSize} reads. */
-export const size = z.union([
-  z.int().nonnegative(),
-  z.string().transform((text, context) => {
-    try {
-      return parseSize(text);
-    } catch {
-      context.addIssue({ code: 'custom', message: `'${text}' is not a size` });
-      return z.NEVER;
-    }
-  }),
-]);
+export const size = numberOrText(parseSize);
+
+/** Milliseconds, as a number or as text that {@link parseDuration} reads. */
+export const duration = numberOrText(parseDuration);
 
 /** A generation's UUID. All zero would mean "any" to the kernel, and switch the check off unnoticed. */
 export const generation = z

@@ -46,6 +46,31 @@ export function formatSize(bytes: number): string {
   return `${Number.isInteger(value) ? value : value.toFixed(1)} ${units[power] ?? ''}`;
 }
 
+const milliseconds = { ms: 1, s: 1000, m: 60_000 };
+
+/**
+ * Reads a time: `100ms`, `2s`, `1m`.
+ * @returns milliseconds
+ * @throws {BlkfilterError} `ERR_BLKFILTER_ARGUMENT`
+ */
+export function parseDuration(text: string): number {
+  const [, digits, unit = ''] = /^(\d{1,9})\s*(ms|s|m)$/.exec(text.trim()) ?? [];
+  if (digits === undefined) {
+    throw new BlkfilterError({
+      code: 'ERR_BLKFILTER_ARGUMENT',
+      reason: `'${text}' is not a time`,
+      hint: 'write a number and its unit, such as 100ms, 2s or 1m',
+    });
+  }
+  return Number(digits) * milliseconds[unit as keyof typeof milliseconds];
+}
+
+/** Writes a time for people, such that {@link parseDuration} reads it. */
+export function formatDuration(ms: number): string {
+  if (ms % milliseconds.m === 0) return `${ms / milliseconds.m}m`;
+  return ms % milliseconds.s === 0 ? `${ms / milliseconds.s}s` : `${ms}ms`;
+}
+
 /**
  * Reads a range of sectors: `0-2047` (both included), `2048-` (to the device's end) or `5` (that one).
  * @returns the first sector and how many; no `count` means to the end

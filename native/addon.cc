@@ -5,6 +5,7 @@
 
 #include "cbt.h"
 #include "device.h"
+#include "guard.h"
 
 static Napi::Object Init(Napi::Env env, Napi::Object exports) {
   env.SetInstanceData(new AddonData{Napi::Persistent(Handle::Define(env))});
@@ -13,6 +14,7 @@ static Napi::Object Init(Napi::Env env, Napi::Object exports) {
   exports["punch"] = Napi::Function::New<Punch>(env, "punch");
   exports["lock"] = Napi::Function::New<Lock>(env, "lock");
   exports["cbt"] = CbtExports(env);
+  exports["guard"] = GuardExports(env);
   return exports;
 }
 
