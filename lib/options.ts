@@ -11,17 +11,17 @@ export const whole = z.int().nonnegative();
 
 /** A number, or text that `parse` reads. */
 const numberOrText = (parse: (text: string) => number) =>
-  z.union([
-    whole,
-    z.string().transform((text, context) => {
+  z
+    .union([z.number(), z.string()])
+    .transform((given, context) => {
       try {
-        return parse(text);
+        return typeof given === 'string' ? parse(given) : given;
       } catch (error) {
         context.addIssue({ code: 'custom', message: (error as BlkfilterError).reason });
         return z.NEVER;
       }
-    }),
-  ]);
+    })
+    .pipe(whole);
 
 /** Bytes, as a number or as text that {@link parseSize} reads. */
 export const size = numberOrText(parseSize);
@@ -60,8 +60,8 @@ function known(schema: z.ZodType): string | undefined {
 }
 
 function describe(issue: z.core.$ZodIssue, what: string): string {
-  if (issue.code === 'unrecognized_keys') return `${what}: unknown option ${issue.keys.map((k) => `'${k}'`).join(', ')}`;
-  return `${[what, ...issue.path.map(String)].join('.')}: ${issue.message}`;
+  const unknown = issue.code === 'unrecognized_keys' && `unknown option ${issue.keys.map((k) => `'${k}'`).join(', ')}`;
+  return `${[what, ...issue.path.map(String)].join('.')}: ${unknown || issue.message}`;
 }
 
 const complaints = (error: z.ZodError, what: string): string =>

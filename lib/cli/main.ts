@@ -11,6 +11,7 @@ import { addCheckpoint } from './commands/checkpoint.js';
 import { addDetach } from './commands/detach.js';
 import { addDiff } from './commands/diff.js';
 import { addDoctor } from './commands/doctor.js';
+import { addGuard } from './commands/guard.js';
 import { addMap } from './commands/map.js';
 import { addModule } from './commands/module.js';
 import { addRule } from './commands/rule.js';
@@ -45,6 +46,7 @@ for (const add of [
   addCheckpoint,
   addChanges,
   addMap,
+  addGuard,
   addSync,
   addDiff,
   addApply,

@@ -123,6 +123,10 @@ describe('wrong usage exits with 2 and names what is wrong', () => {
     [['diff', '/dev/null', '--since', 'yesterday'], /yesterday/],
     [['diff', '/dev/null', '--full', '--generation', 'x'], /--generation goes with --since/],
     [['apply', '/dev/null'], /TARGET/i],
+    [['guard'], /DEV/i],
+    [['guard', '/dev/null', '--deny', 'write:often'], /'often' is no range/],
+    [['guard', '/dev/null', '--delay', 'read'], /for how long/],
+    [['guard', '/dev/null', '--pass', 'read:EIO'], /'EIO' says how to deny/],
     [['module'], /command/],
     [['module', 'nonsense'], /nonsense/],
   ];

@@ -4,7 +4,7 @@ import { describe, it } from 'node:test';
 
 import fc from 'fast-check';
 
-import { formatRange, formatSize, parseRange, parseSize } from 'blkfilter';
+import { formatDuration, formatRange, formatSize, parseDuration, parseRange, parseSize } from 'blkfilter';
 
 const wrongArgument = { name: 'BlkfilterError', code: 'ERR_BLKFILTER_ARGUMENT' };
 
@@ -77,6 +77,34 @@ describe('ranges', () => {
           assert.deepEqual(parseRange(formatRange(extent)), extent);
         },
       ),
+    );
+  });
+});
+
+describe('times', () => {
+  for (const [text, ms] of [
+    ['0ms', 0],
+    ['100ms', 100],
+    ['2s', 2000],
+    ['90 s', 90_000],
+    ['1m', 60_000],
+  ] as const) {
+    it(`reads ${text}`, () => {
+      assert.equal(parseDuration(text), ms);
+    });
+  }
+
+  for (const text of ['', '100', 'ms', '-1ms', '1.5s', '1h', '1 000ms', '1234567890s']) {
+    it(`refuses '${text}'`, () => {
+      assert.throws(() => parseDuration(text), wrongArgument);
+    });
+  }
+
+  it('reads what it writes', () => {
+    fc.assert(
+      fc.property(fc.integer({ min: 1, max: 10_000_000 }), (ms) => {
+        assert.equal(parseDuration(formatDuration(ms)), ms);
+      }),
     );
   });
 });

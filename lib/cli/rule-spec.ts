@@ -1,0 +1,56 @@
+// SPDX-License-Identifier: MIT
+// A rule of guard as it is typed: OPS[:SECTORS][:ERRNO|TIME][:CHANCE%][:pid=PID][:cgroup=FOLDER].
+import { BlkfilterError, parseDuration, parseRange, type GuardOperation, type GuardRule } from '../index.js';
+
+type Action = GuardRule['action'];
+
+interface Part {
+  form: RegExp;
+  /** Of which action; of any unless told. */
+  of?: Action;
+  read: (text: string) => unknown;
+}
+
+/** What may follow the operations. Each part is told by its form, and may stand anywhere. */
+const parts: Record<string, Part> = {
+  range: { form: /^\d+(-\d*)?$/, read: parseRange },
+  error: { form: /^E[A-Z]+$/, of: 'deny', read: (text) => text },
+  delay: { form: /^\d+(ms|s|m)$/, of: 'delay', read: parseDuration },
+  chance: { form: /^\d+(\.\d+)?%$/, read: (text) => parseFloat(text) / 100 },
+  pid: { form: /^pid=\d+$/, read: (text) => Number(text.slice('pid='.length)) },
+  cgroup: { form: /^cgroup=./, read: (text) => text.slice('cgroup='.length) },
+};
+
+const examples: Record<Action, string> = {
+  pass: 'read:0-2047 or write:pid=1',
+  deny: 'write:0-2047, discard,write-zeroes or write:EIO:1%',
+  delay: 'read:100ms, read,write:2048-:1s or write:10ms:5%',
+};
+
+/**
+ * Reads a rule.
+ * @throws {BlkfilterError} `ERR_BLKFILTER_ARGUMENT`
+ */
+export function parseRule(action: Action, spec: string): GuardRule {
+  const wrong = (reason: string): BlkfilterError =>
+    new BlkfilterError({
+      code: 'ERR_BLKFILTER_ARGUMENT',
+      reason: `'${spec}' is no rule to ${action}: ${reason}`,
+      hint: `write one such as ${examples[action]}`,
+    });
+  const [operations = '', ...rest] = spec.split(':');
+  if (operations === '') throw wrong('it names no operation');
+
+  const found: Record<string, unknown> = {};
+  for (const text of rest) {
+    const [name, part] = Object.entries(parts).find(([, { form }]) => form.test(text)) ?? [];
+    if (!name || !part) throw wrong(`'${text}' is no range of sectors, errno, time or chance`);
+    if (part.of && part.of !== action) throw wrong(`'${text}' says how to ${part.of}`);
+    if (name in found) throw wrong(`'${text}' is its second ${name}`);
+    found[name] = part.read(text);
+  }
+  if (action === 'delay' && !('delay' in found)) throw wrong('it does not say for how long, such as 100ms');
+  // What the values may be is for the API to check.
+  const named = operations === 'all' ? {} : { operations: operations.split(/[,|]/) as GuardOperation[] };
+  return { action, ...named, ...found } as GuardRule;
+}
