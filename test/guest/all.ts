@@ -11,6 +11,7 @@ import './sparse.test.js';
 import './sync.test.js';
 import './diff.test.js';
 import './stacking.test.js';
+import './guard.test.js';
 import './devices.test.js';
 import './rules.test.js';
 import './lifecycle.test.js';
