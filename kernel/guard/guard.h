@@ -41,9 +41,9 @@ struct guard_verdict {
  * struct guard - the guard of one device
  * @flt: the core's handle
  * @bdev: the device; a rescan may replace it
- * @rules: read under RCU; replaced under both locks
+ * @rules: read under RCU; replaced under both locks, read under either
  * @rules_lock: keeps @rules for those who sleep over it
- * @held_lock: protects all that follows
+ * @held_lock: protects the three that follow
  * @held: bios that are being delayed, by the time they are due
  * @held_count: how many
  * @going: the device is: bios are let go as soon as can be

@@ -158,7 +158,7 @@ int hold_init(struct guard *guard)
 	return 0;
 }
 
-/* hold_exit() - let everything go; nobody holds a bio any more */
+/* hold_exit() - let everything go, when no bio comes any more */
 void hold_exit(struct guard *guard)
 {
 	cancel_delayed_work_sync(&guard->release);
