@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: MIT
+import './refuse.js';
+
 export { open, BlockDevice, type FilterTypes, type HandleOf, type OptionsOf } from './device.js';
 export { Filter } from './filters/filter.js';
 export {

@@ -101,10 +101,12 @@ export interface Addon {
 /** The package's own folder. */
 export const packageRoot = dirname(import.meta.dirname);
 
+// What was built here comes before what the package brought along. That is for glibc; where another C library runs, it
+// is found and does not load.
 const places = [
   ['module_root', 'build', 'Release', 'bindings'],
   ['module_root', 'build', 'Debug', 'bindings'],
-  ['module_root', 'prebuilds', `${process.platform}-${process.arch}`, 'bindings'],
+  ['module_root', 'prebuilds', `${process.platform}-${process.arch}-glibc`, 'bindings'],
 ];
 
 function load(): Addon {
@@ -115,8 +117,8 @@ function load(): Addon {
     const absent = cause instanceof Error && 'tries' in cause;
     throw new BlkfilterError({
       code: 'ERR_BLKFILTER_ADDON',
-      reason: absent ? 'the native addon is not built' : `the native addon does not load: ${String(cause)}`,
-      hint: `build it with \`npm --prefix ${packageRoot} run build:addon\``,
+      reason: absent ? 'there is no native addon for this machine' : `the native addon does not load: ${String(cause)}`,
+      hint: 'build it with `blkfilter build-addon` (`npx blkfilter build-addon` where a project brings the package)',
       cause,
     });
   }

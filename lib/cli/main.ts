@@ -1,4 +1,3 @@
-#!/usr/bin/env node
 // SPDX-License-Identifier: MIT
 import { Command, CommanderError } from 'commander';
 import { createRequire } from 'node:module';
@@ -6,6 +5,7 @@ import { createRequire } from 'node:module';
 import { BlkfilterError } from '../index.js';
 import { addApply } from './commands/apply.js';
 import { addAttach } from './commands/attach.js';
+import { addBuildAddon } from './commands/build-addon.js';
 import { addChanges } from './commands/changes.js';
 import { addCheckpoint } from './commands/checkpoint.js';
 import { addDetach } from './commands/detach.js';
@@ -50,6 +50,7 @@ for (const add of [
   addSync,
   addDiff,
   addApply,
+  addBuildAddon,
 ]) {
   add(program);
 }
