@@ -1,16 +1,17 @@
 // SPDX-License-Identifier: MIT
 // What this machine lacks, before it fails somewhere else.
 import { existsSync } from 'node:fs';
-import { access, constants, readFile } from 'node:fs/promises';
-import { delimiter, join } from 'node:path';
+import { readFile } from 'node:fs/promises';
 import { release } from 'node:os';
 import { promisify } from 'node:util';
 import { gunzip } from 'node:zlib';
 
 import { BlkfilterError } from './errors.js';
 import * as modules from './modules.js';
-import { native, packageRoot } from './native.js';
+import { native } from './native.js';
+import { packageVersion } from './package.js';
 import { readIfThere } from './sysfs.js';
+import { findTool, output } from './tools.js';
 
 /** One thing that was looked at. */
 export interface Check {
@@ -64,8 +65,7 @@ async function kernelConfig(): Promise<string | undefined> {
   );
 }
 
-async function ftraceConfig(): Promise<Check> {
-  const config = await kernelConfig();
+function ftraceConfig(config: string | undefined): Check {
   if (config === undefined) return found('ftrace-config', 'unknown: no readable configuration of this kernel');
   const has = (option: string): boolean => new RegExp(`^CONFIG_${option}=y$`, 'm').test(config);
   const lacks = ['MODULES', 'DYNAMIC_FTRACE', 'KALLSYMS'].filter((option) => !has(option));
@@ -105,63 +105,84 @@ async function hooks(): Promise<Check> {
     : found('hooks', 'nobody else redirects what the core hooks');
 }
 
-async function signatures(): Promise<Check> {
+/** How to come by modules that the machine loads although it wants signed ones. */
+const signing = [
+  'sign the modules with a key that this machine trusts. To make one and have it trusted:',
+  '`openssl req -new -x509 -newkey rsa:2048 -nodes -days 3650 -subj /CN=blkfilter/ -outform DER -keyout mok.key -out mok.der`,',
+  '`mokutil --import mok.der`, restart and confirm it at the console.',
+  'Then `blkfilter module sign --key mok.key --cert mok.der`; DKMS signs by itself, and its key is /var/lib/dkms/mok.pub',
+].join('\n');
+
+/** Where modules have to be signed: whether ours are. That the machine trusts the key shows when they are loaded. */
+function signed(name: string, detail: string, status: modules.ModuleStatus[]): Check {
+  const missing = status.filter(({ loaded, signer }) => !loaded && signer === null);
+  if (missing.length) return wrong(name, `${detail}; not signed: ${missing.map(({ name }) => name).join(', ')}`, signing);
+  const signers = new Set(status.map(({ signer }) => signer).filter((signer) => signer !== null));
+  return found(name, `${detail}; ${signers.size ? `the modules are signed by ${[...signers].join(', ')}` : 'the modules are loaded'}`);
+}
+
+async function signatures(status: modules.ModuleStatus[]): Promise<Check> {
   const enforced = (await readIfThere('/sys/module/module/parameters/sig_enforce'))?.trim();
   if (enforced === undefined) return found('signatures', 'unknown: no such parameter');
   return enforced === 'N'
     ? found('signatures', 'modules need none')
-    : wrong('signatures', 'the kernel loads signed modules only', 'sign the modules with a key that the kernel trusts');
+    : signed('signatures', 'the kernel loads signed modules only', status);
 }
 
-async function lockdown(): Promise<Check> {
+async function lockdown(status: modules.ModuleStatus[]): Promise<Check> {
   const text = await readIfThere('/sys/kernel/security/lockdown').catch(() => undefined);
   const mode = /\[(\w+)\]/.exec(text ?? '')?.[1];
   if (mode === undefined) {
     const mounted = existsSync('/sys/kernel/security/lsm');
     return found('lockdown', mounted ? 'not in this kernel' : 'unknown: no securityfs on /sys/kernel/security');
   }
-  return mode === 'none'
-    ? found('lockdown', 'none')
-    : wrong('lockdown', mode, 'sign the modules with a key that the kernel trusts, or boot without Secure Boot');
+  return mode === 'none' ? found('lockdown', 'none') : signed('lockdown', mode, status);
 }
 
-async function inPath(command: string): Promise<boolean> {
-  const folders = (process.env.PATH ?? '').split(delimiter);
-  const tries = folders.map((folder) => access(join(folder, command), constants.X_OK).then(() => true, () => false));
-  return (await Promise.all(tries)).includes(true);
+async function headers(): Promise<Check> {
+  const folder = modules.kernelBuildFolder();
+  const install = `install them: \`apt-get install linux-headers-${release()}\``;
+  if (!existsSync(folder)) return wrong('headers', `no ${folder}`, install);
+  const header = await readIfThere(`${folder}/include/generated/utsrelease.h`);
+  const [, of] = /UTS_RELEASE "(.*)"/.exec(header ?? '') ?? [];
+  if (of === release()) return found('headers', folder);
+  return wrong('headers', `${folder} is of ${of ?? 'no configured kernel'}, this kernel is ${release()}`, install);
+}
+
+/** Modules are to be built by the compiler that built the kernel: `CONFIG_CC_VERSION_TEXT="gcc-12 (Debian…) 12.2.0"`. */
+async function compiler(config: string | undefined): Promise<Check> {
+  const [, of] = /^CONFIG_CC_VERSION_TEXT="(.*)"$/m.exec(config ?? '') ?? [];
+  const name = of === undefined ? 'gcc' : /\bclang\b/.test(of) ? 'clang' : (of.split(' ')[0] ?? 'gcc');
+  const install = (packages: string): string => `install what lacks: \`apt-get install ${packages}\``;
+  if (!(await findTool('make'))) return wrong('compiler', 'no make', install(`make ${name}`));
+  const [version] = (await output(name, '--version'))?.split('\n') ?? [];
+  if (version === undefined) return wrong('compiler', `no ${name}`, install(name));
+  if (of === undefined || of === version) return found('compiler', version);
+  const major = (text: string): string | undefined => /(\d+)\.\d+\.\d+/.exec(text)?.[1];
+  const detail = `${version}; the kernel was built by ${of}`;
+  return major(of) === major(version) ? found('compiler', detail) : wrong('compiler', detail, install(`${name}-${major(of)}`));
 }
 
 /** What a build needs is missed only where a build is needed. */
-async function buildTools(needed: boolean): Promise<Check[]> {
-  const missing = (name: string, detail: string, hint: string): Check =>
-    needed ? wrong(name, detail, hint) : found(name, `${detail}; not needed, the modules are there`);
-  const folder = modules.kernelBuildFolder();
-  const headers = existsSync(folder)
-    ? found('headers', folder)
-    : missing('headers', `no ${folder}`, `install them: \`apt-get install linux-headers-${release()}\``);
-  const absent = (await Promise.all(['make', 'gcc'].map(async (c) => ((await inPath(c)) ? [] : [c])))).flat();
-  const compiler = absent.length
-    ? missing('compiler', `no ${absent.join(', no ')}`, 'install them: `apt-get install build-essential`')
-    : found('compiler', 'make and gcc');
-  return [headers, compiler];
-}
+const onlyIf = (needed: boolean, { name, ok, detail, hint }: Check): Check =>
+  needed || ok ? { name, ok, detail, hint } : found(name, `${detail}; not needed, the modules are there`);
 
-async function moduleCheck({ name, loaded, version, installed, built }: modules.ModuleStatus): Promise<Check> {
+function moduleCheck({ name, loaded, version, installed, built }: modules.ModuleStatus): Check {
   if (!loaded) {
     return installed || built
       ? wrong(name, `not loaded; ${installed ? 'installed' : 'built'}`, 'load it with `blkfilter module load`')
       : wrong(name, 'neither loaded, installed nor built', 'build it with `blkfilter module build`');
   }
-  const ours = (JSON.parse(await readFile(join(packageRoot, 'package.json'), 'utf8')) as { version: string }).version;
   if (version === null) return found(name, 'loaded, version unknown');
-  return version === ours
+  return version === packageVersion
     ? found(name, `loaded, version ${version}`)
-    : wrong(name, `loaded, version ${version}; this package is ${ours}`, 'build, unload and load: `blkfilter module …`');
+    : wrong(name, `loaded, version ${version}; this package is ${packageVersion}`, 'build, unload and load: `blkfilter module …`');
 }
 
 /** Looks at everything that the package needs of the machine. Changes nothing. */
 export async function doctor(): Promise<{ ok: boolean; checks: Check[] }> {
   const status = await modules.status();
+  const config = await kernelConfig();
   const needed = status.some(({ loaded, installed, built }) => !loaded && !installed && built === null);
   const checks = [
     node(),
@@ -169,13 +190,14 @@ export async function doctor(): Promise<{ ok: boolean; checks: Check[] }> {
     addon(),
     await privilege(),
     kernel(),
-    await ftraceConfig(),
+    ftraceConfig(config),
     await ftraceEnabled(),
     await hooks(),
-    await lockdown(),
-    await signatures(),
-    ...(await buildTools(needed)),
-    ...(await Promise.all(status.map(moduleCheck))),
+    await lockdown(status),
+    await signatures(status),
+    onlyIf(needed, await headers()),
+    onlyIf(needed, await compiler(config)),
+    ...status.map(moduleCheck),
   ];
   return { ok: checks.every(({ ok }) => ok), checks };
 }

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
 import bindings from 'bindings';
-import { dirname } from 'node:path';
 
 import { BlkfilterError } from './errors.js';
+import { packageRoot } from './package.js';
 
 /** An open device. Calls run one after the other, off the main thread. */
 export interface NativeDevice {
@@ -97,9 +97,6 @@ export interface Addon {
   readonly cbt: NativeCbt;
   readonly guard: NativeGuard;
 }
-
-/** The package's own folder. */
-export const packageRoot = dirname(import.meta.dirname);
 
 // What was built here comes before what the package brought along. That is for glibc; where another C library runs, it
 // is found and does not load.

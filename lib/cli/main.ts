@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
 import { Command, CommanderError } from 'commander';
-import { createRequire } from 'node:module';
 
 import { BlkfilterError } from '../index.js';
+import { packageVersion } from '../package.js';
 import { addApply } from './commands/apply.js';
 import { addAttach } from './commands/attach.js';
 import { addBuildAddon } from './commands/build-addon.js';
@@ -19,7 +19,6 @@ import { addStatus } from './commands/status.js';
 import { addSync } from './commands/sync.js';
 import { complain, exit } from './output.js';
 
-const { version } = createRequire(import.meta.url)('../../package.json') as { version: string };
 const json = process.argv.includes('--json');
 
 // A reader that has seen enough, such as head, is no failure.
@@ -31,7 +30,7 @@ process.stdout.on('error', (error: NodeJS.ErrnoException) => {
 
 const program = new Command('blkfilter')
   .description('filter and track the I/O of live block devices')
-  .version(version)
+  .version(packageVersion)
   .exitOverride()
   // Errors go through complain(), for --json. What is written here is the help that was not asked for.
   .configureOutput({ outputError: () => undefined, ...(json && { writeErr: () => undefined }) });

@@ -20,5 +20,6 @@ import './cli.test.js';
 import './example.test.js';
 import './map.test.js';
 import './readme.test.js';
+import './install.test.js';
 import './faults.test.js';
 import './races.test.js';

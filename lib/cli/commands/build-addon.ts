@@ -5,7 +5,7 @@ import { once } from 'node:events';
 import { join } from 'node:path';
 
 import { BlkfilterError } from '../../index.js';
-import { packageRoot } from '../../native.js';
+import { packageRoot } from '../../package.js';
 import { answer, type OutputOptions } from '../output.js';
 
 async function buildAddon(options: OutputOptions): Promise<void> {

@@ -10,7 +10,7 @@ async function run(options: OutputOptions): Promise<void> {
     result.checks
       .flatMap(({ name, ok, detail, hint }) => [
         `${ok ? paint('green', 'ok  ') : paint('red', 'FAIL')} ${name}: ${detail}`,
-        ...(hint === null ? [] : [`     ${hint}`]),
+        ...(hint === null ? [] : hint.split('\n').map((line) => `     ${line}`)),
       ])
       .join('\n'),
   );

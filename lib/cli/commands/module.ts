@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: MIT
 import type { Command } from 'commander';
 
-import { modules, type ModuleStatus } from '../../index.js';
+import { modules, type ModuleStatus, type SigningKey } from '../../index.js';
 import { answer, table, type OutputOptions } from '../output.js';
 
 const verbs: [name: string, description: string, run: () => Promise<ModuleStatus[]>][] = [
   ['build', 'build the kernel modules for the running kernel', modules.build],
+  ['install', 'install the kernel modules, loaded at each start; with DKMS where that is', modules.install],
+  ['uninstall', 'unload the kernel modules, and remove what install has put anywhere', modules.uninstall],
   ['load', 'load the kernel modules', modules.load],
   ['unload', 'unload the kernel modules', modules.unload],
   ['status', 'show which kernel modules are loaded', modules.status],
@@ -16,18 +18,29 @@ function describe({ loaded, installed, built, references }: ModuleStatus): strin
   return installed ? 'installed' : built ? 'built' : 'not built';
 }
 
+const print = async (options: OutputOptions, result: ModuleStatus[]): Promise<void> =>
+  answer(options, { modules: result }, () =>
+    table(['MODULE', 'VERSION', 'STATE'], result.map((m) => [m.name, m.version ?? '-', describe(m)])),
+  );
+
 export function addModule(program: Command): void {
-  const command = program.command('module').description('build, load and unload the kernel modules');
+  const command = program.command('module').description('build, install, sign, load and unload the kernel modules');
   for (const [name, description, run] of verbs) {
     command
       .command(name)
       .description(description)
       .option('--json', 'print JSON')
       .action(async (options: OutputOptions) => {
-        const result = await run();
-        await answer(options, { modules: result }, () =>
-          table(['MODULE', 'VERSION', 'STATE'], result.map((m) => [m.name, m.version ?? '-', describe(m)])),
-        );
+        await print(options, await run());
       });
   }
+  command
+    .command('sign')
+    .description('sign the kernel modules, for Secure Boot')
+    .requiredOption('--key <file>', 'the private key, in PEM')
+    .requiredOption('--cert <file>', 'its certificate, which the machine trusts')
+    .option('--json', 'print JSON')
+    .action(async ({ json, ...key }: OutputOptions & SigningKey) => {
+      await print({ ...(json && { json }) }, await modules.sign(key));
+    });
 }

@@ -1,0 +1,129 @@
+// SPDX-License-Identifier: MIT
+// The kernel modules, put where each start of this machine finds and loads them.
+import { existsSync } from 'node:fs';
+import { cp, mkdir, readdir, rm, rmdir, writeFile } from 'node:fs/promises';
+import { release } from 'node:os';
+import { basename, dirname, join } from 'node:path';
+
+import { BlkfilterError } from './errors.js';
+import { build, known, needHeaders, status, unload, type ModuleStatus } from './modules.js';
+import { packageRoot, packageVersion } from './package.js';
+import { findTool, moduleTool, output } from './tools.js';
+
+const kernels = '/lib/modules';
+const dkmsTree = '/usr/src';
+const loadedAtBoot = '/etc/modules-load.d/blkfilter.conf';
+
+/** Where the modules of a kernel are put without DKMS. What is in updates/ goes before the kernel's own. */
+const folderOf = (kernel: string): string => join(kernels, kernel, 'updates/blkfilter');
+
+const index = (kernel: string): Promise<void> => moduleTool('index the modules', 'depmod', kernel);
+
+function needRoot(): void {
+  if (process.geteuid?.() === 0) return;
+  throw new BlkfilterError({ code: 'EACCES', reason: 'only root installs kernel modules', hint: 'run it as root' });
+}
+
+/** What DKMS has to know, see dkms(8). */
+function dkmsConf(): string {
+  const lines = [
+    '# Made by `blkfilter module install`.',
+    'PACKAGE_NAME="blkfilter"',
+    `PACKAGE_VERSION="${packageVersion}"`,
+    'MAKE[0]="make KDIR=$kernel_source_dir"',
+    'CLEAN="make KDIR=$kernel_source_dir clean"',
+    'AUTOINSTALL="yes"',
+    ...known.flatMap(({ name, file }, index) => [
+      `BUILT_MODULE_NAME[${index}]="${name}"`,
+      `BUILT_MODULE_LOCATION[${index}]="${dirname(file)}"`,
+      `DEST_MODULE_LOCATION[${index}]="/updates"`,
+    ]),
+  ];
+  return `${lines.join('\n')}\n`;
+}
+
+/** Whether it is a folder or a source, rather than what a build left. */
+const isSource = (path: string): boolean =>
+  !basename(path).includes('.') || (/\.[ch]$/.test(path) && !path.endsWith('.mod.c'));
+
+async function installWithDkms(): Promise<void> {
+  const tree = join(dkmsTree, `blkfilter-${packageVersion}`);
+  await cp(join(packageRoot, 'kernel'), tree, { recursive: true, filter: isSource });
+  await writeFile(join(tree, 'dkms.conf'), dkmsConf());
+  await moduleTool('install the modules', 'dkms', 'install', `blkfilter/${packageVersion}`, '-k', release());
+}
+
+async function installForThisKernel(): Promise<void> {
+  const folder = folderOf(release());
+  await mkdir(folder, { recursive: true });
+  for (const { built } of await build()) {
+    if (built) await cp(built, join(folder, basename(built)));
+  }
+  await index(release());
+}
+
+/** The versions that DKMS has: `blkfilter/0.1.0, 6.1.0-53-amd64, x86_64: installed`, or with a comma for the slash. */
+async function dkmsVersions(): Promise<Set<string>> {
+  const text = (await output('dkms', 'status', 'blkfilter')) ?? '';
+  return new Set(Array.from(text.matchAll(/^blkfilter(?:\/|, )([^,:\s]+)/gm), ([, version = '']) => version));
+}
+
+async function removeFromDkms(): Promise<void> {
+  for (const version of await dkmsVersions()) {
+    await moduleTool('remove the modules', 'dkms', 'remove', `blkfilter/${version}`, '--all');
+  }
+  for (const name of await readdir(dkmsTree)) {
+    const tree = join(dkmsTree, name);
+    if (name.startsWith('blkfilter-') && existsSync(join(tree, 'dkms.conf'))) await rm(tree, { recursive: true });
+  }
+}
+
+async function removeFromKernels(): Promise<void> {
+  for (const kernel of await readdir(kernels)) {
+    const folder = folderOf(kernel);
+    if (!existsSync(folder)) continue;
+    await rm(folder, { recursive: true });
+    // Others may have theirs beside ours.
+    await rmdir(dirname(folder)).catch(() => undefined);
+    // Of a kernel that was removed there is nothing else left.
+    if (existsSync(join(kernels, kernel, 'modules.dep'))) await index(kernel);
+  }
+}
+
+async function remove(): Promise<void> {
+  await rm(loadedAtBoot, { force: true });
+  await removeFromDkms();
+  await removeFromKernels();
+}
+
+/**
+ * Installs the modules, so that modprobe finds them and each start loads them: with DKMS where that is installed, which
+ * builds them again for each new kernel; else for the running kernel. An earlier installation is replaced. What is loaded
+ * stays as it is.
+ * @throws {BlkfilterError} `EMODULE`; `EACCES` not root
+ */
+export async function install(): Promise<ModuleStatus[]> {
+  needRoot();
+  needHeaders();
+  await remove();
+  try {
+    await ((await findTool('dkms')) ? installWithDkms() : installForThisKernel());
+    await mkdir(dirname(loadedAtBoot), { recursive: true });
+    await writeFile(loadedAtBoot, `# Made by \`blkfilter module install\`.\n${known.map(({ name }) => `${name}\n`).join('')}`);
+  } catch (error) {
+    await remove();
+    throw error;
+  }
+  return status();
+}
+
+/**
+ * Unloads the modules, and removes all that {@link install} has put anywhere.
+ * @throws {BlkfilterError} `EMODULE`, such as while a filter is attached: nothing is removed then; `EACCES` not root
+ */
+export async function uninstall(): Promise<ModuleStatus[]> {
+  needRoot();
+  await unload();
+  await remove();
+  return status();
+}

@@ -1,0 +1,71 @@
+// SPDX-License-Identifier: MIT
+//
+// `blkfilter module install` and `uninstall`, with DKMS and without: modprobe finds the modules meanwhile, and what was
+// there before is there afterwards, no more and no less.
+import assert from 'node:assert/strict';
+import { mkdtempSync } from 'node:fs';
+import { release } from 'node:os';
+import { after, afterEach, before, describe, it } from 'node:test';
+
+import { modules } from 'blkfilter';
+
+import { run, sh } from './support/run.js';
+
+const folder = `/lib/modules/${release()}`;
+const unable = !/^6\.1\..*-amd64$/.test(release()) && "only the stock kernel's headers for this machine's compiler are here";
+
+/** All files where any are put, and how large they are. */
+const files = (): string[] =>
+  sh(`find /etc ${folder} /usr/src /var/lib/dkms -xdev -type d -printf '%p/\\n' -o -printf '%p %s\\n'`).trim().split('\n').sort();
+
+const file = (name: string): string => sh(`modinfo -n ${name}`).trim();
+
+describe('module install', { skip: unable }, () => {
+  let earlier: string[];
+
+  before(() => {
+    run('rmmod', 'blkfilter_cbt', 'blkfilter');
+    // A kernel that has no other modules: that is enough, and takes depmod no time.
+    const headers = run('readlink', '-f', `${folder}/build`).trim();
+    sh(`mount -t tmpfs tmpfs ${folder}; ln -s ${headers} ${folder}/build`);
+    sh(`touch ${folder}/modules.order ${folder}/modules.builtin; depmod`);
+    earlier = files();
+  });
+
+  afterEach(async () => {
+    await modules.uninstall();
+    assert.deepEqual(files(), earlier);
+    for (const { loaded, installed } of await modules.status()) assert.deepEqual({ loaded, installed }, { loaded: false, installed: false });
+  });
+
+  after(() => {
+    run('umount', folder);
+    run('modprobe', 'blkfilter_cbt');
+  });
+
+  it('with DKMS, which builds them again for each kernel', async () => {
+    await modules.install();
+    assert.match(sh('dkms status'), /^blkfilter\/\S+, .*: installed$/m);
+    assert.match(file('blkfilter_cbt'), /\/updates\/dkms\/blkfilter_cbt\.ko$/);
+    run('modprobe', 'blkfilter_cbt');
+    for (const { loaded, installed } of await modules.status()) assert.deepEqual({ loaded, installed }, { loaded: true, installed: true });
+  });
+
+  it('without DKMS, for this kernel, and signs them', async () => {
+    sh('mount --bind /dev/null /usr/sbin/dkms');
+    try {
+      await modules.install();
+      assert.equal(file('blkfilter'), `${folder}/updates/blkfilter/blkfilter.ko`);
+      assert.equal(sh('grep -v "#" /etc/modules-load.d/blkfilter.conf'), 'blkfilter\nblkfilter_cbt\n');
+
+      const keys = mkdtempSync('/tmp/keys-');
+      sh(`cd ${keys}; openssl req -new -x509 -newkey rsa:2048 -nodes -subj /CN=somebody/ -keyout key -outform DER -out cert 2>&1`);
+      for (const { signer } of await modules.sign({ key: `${keys}/key`, cert: `${keys}/cert` })) assert.equal(signer, 'somebody');
+      await modules.load();
+      // Over an earlier installation, while they are loaded.
+      for (const { loaded } of await modules.install()) assert.equal(loaded, true);
+    } finally {
+      run('umount', '/usr/sbin/dkms');
+    }
+  });
+});
