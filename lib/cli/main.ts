@@ -8,10 +8,12 @@ import { addAttach } from './commands/attach.js';
 import { addBuildAddon } from './commands/build-addon.js';
 import { addChanges } from './commands/changes.js';
 import { addCheckpoint } from './commands/checkpoint.js';
+import { addCompletion } from './commands/completion.js';
 import { addDetach } from './commands/detach.js';
 import { addDiff } from './commands/diff.js';
 import { addDoctor } from './commands/doctor.js';
 import { addGuard } from './commands/guard.js';
+import { addManual } from './commands/manual.js';
 import { addMap } from './commands/map.js';
 import { addModule } from './commands/module.js';
 import { addRule } from './commands/rule.js';
@@ -50,6 +52,8 @@ for (const add of [
   addDiff,
   addApply,
   addBuildAddon,
+  addCompletion,
+  addManual,
 ]) {
   add(program);
 }

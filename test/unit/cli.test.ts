@@ -2,7 +2,7 @@
 // The command line, as far as it touches no device. What it does to devices is tested in the virtual machine.
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
-import { cpSync, existsSync, mkdtempSync, rmSync, symlinkSync } from 'node:fs';
+import { cpSync, existsSync, mkdtempSync, readFileSync, rmSync, symlinkSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { describe, it } from 'node:test';
@@ -98,10 +98,66 @@ describe('a terminal', () => {
   });
 });
 
+describe('colours', () => {
+  const seen = (command: string): string => spawnSync('script', ['-qec', command, '/dev/null'], { encoding: 'utf8', env: { ...process.env, TERM: 'xterm' } }).stdout;
+  const failing = `${process.execPath} ${main} attach /dev/null cbt`;
+
+  it('are for terminals, and not where NO_COLOR says so', () => {
+    assert.ok(seen(failing).includes('\x1b[31m'));
+    for (const command of [`NO_COLOR=1 ${failing}`, `${failing} 2>&1 | cat`]) {
+      assert.match(seen(command), /ENOTBLK/);
+      assert.ok(!seen(command).includes('\x1b'));
+    }
+  });
+});
+
+describe('what is made from the commands', () => {
+  const made = (path: string): string => readFileSync(join(root, 'dist', path), 'utf8');
+  const page = made('man/blkfilter.8').replaceAll('\\-', '-');
+
+  it('the manual has each command with its arguments, its options and an example', () => {
+    const commands = new Map(Array.from(page.matchAll(/^\.SS (.*)\n([^]*?)(?=^\.S[SH] )/gm), ([, name = '', text = '']) => [name, text]));
+    const names = [...commands.keys()];
+    assert.ok(names.length > 15);
+    for (const name of names) assert.match(commands.get(name) ?? '', /\.EX\n(npx )?blkfilter .*\n\.EE/, name);
+    assert.match(commands.get('changes DEV') ?? '', /--since <epoch>\n.*must be given.*--range.*blkfilter changes \/dev/s);
+    assert.ok(names.includes('rule add FILTER') && names.includes('status [DEV]'));
+  });
+
+  it('help shows the same example', () => {
+    assert.match(blkfilter('checkpoint', '--help').stdout, /\nExample:\n {2}blkfilter checkpoint /);
+  });
+
+  it('completion knows commands, options, devices, filters and files', () => {
+    const script = `
+      . "$0"
+      lsblk() { printf '/dev/sda\\n/dev/sda1\\n'; }
+      sed() { echo cbt; }
+      COMP_WORDS=(blkfilter "$@") COMP_CWORD=$#
+      _blkfilter
+      echo "\${COMPREPLY[*]}"`;
+    const completed = (...words: string[]): string => {
+      const args = ['-c', script, join(root, 'dist/completions/blkfilter'), ...words];
+      return spawnSync('bash', args, { cwd: root, encoding: 'utf8' }).stdout.trim();
+    };
+    assert.equal(completed('che'), 'checkpoint');
+    assert.equal(completed('module', 'un'), 'uninstall unload');
+    assert.equal(completed('attach', '/dev/s'), '/dev/sda /dev/sda1');
+    assert.equal(completed('attach', '/dev/sda', ''), 'cbt');
+    assert.equal(completed('diff', '--output', 'LICENSE', '/dev/sda1'), '/dev/sda1');
+    assert.equal(completed('diff', '/dev/sda', '--output', 'README'), 'README.md');
+    assert.equal(completed('changes', '/dev/sda', '--since', ''), '');
+    assert.equal(completed('changes', '/dev/sda', '--s'), '--since');
+    assert.equal(completed('completion', ''), 'bash zsh');
+  });
+});
+
 describe('wrong usage exits with 2 and names what is wrong', () => {
   const cases: [string[], RegExp][] = [
     [[], /no command/],
     [['nonsense'], /nonsense/],
+    [['atach', '/dev/null', 'cbt'], /Did you mean attach\?/],
+    [['detach', '/dev/null', 'cbt', '--jsn'], /Did you mean --json\?/],
     [['attach'], /DEV/i],
     [['attach', '/dev/null'], /FILTER/i],
     [['attach', '/dev/null', 'cbt', 'more'], /argument/],
@@ -129,6 +185,8 @@ describe('wrong usage exits with 2 and names what is wrong', () => {
     [['guard', '/dev/null', '--pass', 'read:EIO'], /'EIO' says how to deny/],
     [['module'], /command/],
     [['module', 'nonsense'], /nonsense/],
+    [['module', 'sign', '--key', '/dev/null'], /--cert/],
+    [['module', 'sign', '--key', '/no/key', '--cert', '/dev/null'], /sign\.key: there is no such file/],
   ];
   for (const [args, message] of cases) {
     it(`blkfilter ${args.join(' ')}`, () => {

@@ -81,6 +81,7 @@ describe('the package', () => {
       ...under('native', /\.(cc|h)$/),
       ...lib,
       ...compiled.flatMap((path) => ['.js', '.js.map', '.d.ts', '.d.ts.map'].map((end) => path + end)),
+      ...['dist/man/blkfilter.8', 'dist/completions/blkfilter', 'dist/completions/_blkfilter'],
       `prebuilds/linux-${process.arch}-glibc/blkfilter.node`,
     ];
     const packed = execFileSync('tar', ['-tzf', tarball], { encoding: 'utf8' }).trim().split('\n');

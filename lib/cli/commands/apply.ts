@@ -2,6 +2,7 @@
 import type { Command } from 'commander';
 
 import { BlkfilterError, applyDiff, formatSize, type ApplyResult } from '../../index.js';
+import { example } from '../example.js';
 import { answer, type OutputOptions } from '../output.js';
 
 interface ApplyFlags extends OutputOptions {
@@ -26,11 +27,12 @@ async function run(file: string, target: string, { json, ...options }: ApplyFlag
 }
 
 export function addApply(program: Command): void {
-  program
+  const command = program
     .command('apply FILE TARGET')
     .description('apply a diff to a file or device; - is stdin')
     .option('--force', 'whatever the target is known to hold')
     .option('--state <file>', 'where the state of the target is kept, instead of beside it')
     .option('--json', 'print JSON')
     .action(run);
+  example(command, 'blkfilter apply monday.diff /var/backups/sdb.img');
 }

@@ -2,6 +2,7 @@
 import { InvalidArgumentError, type Command } from 'commander';
 
 import { open, type AttachedFilter } from '../../index.js';
+import { example } from '../example.js';
 import { answer, type OutputOptions } from '../output.js';
 
 type Options = Record<string, string>;
@@ -27,10 +28,11 @@ async function attach(path: string, filter: string, options: OutputOptions & { o
 }
 
 export function addAttach(program: Command): void {
-  program
+  const command = program
     .command('attach DEV FILTER')
     .description('attach a filter to a live device')
     .option('--option <name=value>', 'an option of the filter, such as block-size=64KiB; may be repeated', collect)
     .option('--json', 'print JSON')
     .action(attach);
+  example(command, 'blkfilter attach /dev/sdb cbt --option block-size=64KiB');
 }

@@ -6,6 +6,7 @@ import { join } from 'node:path';
 
 import { BlkfilterError } from '../../index.js';
 import { packageRoot } from '../../package.js';
+import { example } from '../example.js';
 import { answer, type OutputOptions } from '../output.js';
 
 async function buildAddon(options: OutputOptions): Promise<void> {
@@ -24,9 +25,10 @@ async function buildAddon(options: OutputOptions): Promise<void> {
 }
 
 export function addBuildAddon(program: Command): void {
-  program
+  const command = program
     .command('build-addon')
     .description('compile the native addon, where the one that the package brings does not load')
     .option('--json', 'print JSON')
     .action(buildAddon);
+  example(command, 'npx blkfilter build-addon');
 }

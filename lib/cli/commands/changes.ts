@@ -11,6 +11,7 @@ import {
   type ChangesBatch,
   type ExtentList,
 } from '../../index.js';
+import { example } from '../example.js';
 import { write, type OutputOptions } from '../output.js';
 
 interface ChangesFlags extends OutputOptions {
@@ -88,7 +89,7 @@ export function parseEpoch(text: string): number {
 }
 
 export function addChanges(program: Command): void {
-  program
+  const command = program
     .command('changes DEV')
     .description('show which sectors changed')
     .requiredOption('--since <epoch>', 'changes in this epoch or later', parseEpoch)
@@ -96,4 +97,5 @@ export function addChanges(program: Command): void {
     .option('--range <sectors>', 'only these sectors, such as 0-2047', parseRange)
     .option('--json', 'print JSON')
     .action(changes);
+  example(command, 'blkfilter changes /dev/sdb --since 2 --range 0-2047');
 }

@@ -2,6 +2,7 @@
 import type { Command } from 'commander';
 
 import { open, type FrozenCheckpoint } from '../../index.js';
+import { example } from '../example.js';
 import { answer, paint, type OutputOptions } from '../output.js';
 
 interface CheckpointFlags extends OutputOptions {
@@ -35,10 +36,11 @@ async function checkpoint(path: string, { freeze, ...options }: CheckpointFlags)
 }
 
 export function addCheckpoint(program: Command): void {
-  program
+  const command = program
     .command('checkpoint DEV')
     .description('end the current epoch of change tracking and start the next')
     .option('--freeze', 'freeze the file systems on it meanwhile, and say which')
     .option('--json', 'print JSON')
     .action(checkpoint);
+  example(command, 'blkfilter checkpoint /dev/sdb --freeze --json');
 }

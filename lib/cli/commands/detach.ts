@@ -2,6 +2,7 @@
 import type { Command } from 'commander';
 
 import { open } from '../../index.js';
+import { example } from '../example.js';
 import { answer, type OutputOptions } from '../output.js';
 
 async function detach(path: string, filter: string, options: OutputOptions): Promise<void> {
@@ -16,9 +17,10 @@ async function detach(path: string, filter: string, options: OutputOptions): Pro
 }
 
 export function addDetach(program: Command): void {
-  program
+  const command = program
     .command('detach DEV FILTER')
     .description('take a filter off a device')
     .option('--json', 'print JSON')
     .action(detach);
+  example(command, 'blkfilter detach /dev/sdb cbt');
 }

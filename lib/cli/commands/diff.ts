@@ -10,6 +10,7 @@ import {
   type Diff,
   type DiffOptions,
 } from '../../index.js';
+import { example } from '../example.js';
 import { interruptible } from '../interrupt.js';
 import { stream, write, type OutputOptions } from '../output.js';
 import { parseEpoch } from './changes.js';
@@ -75,7 +76,7 @@ async function run(path: string, flags: DiffFlags): Promise<void> {
 }
 
 export function addDiff(program: Command): void {
-  program
+  const command = program
     .command('diff DEV')
     .description('write what changed, with its data, to stdout or a file')
     .option('--since <epoch>', 'what changed in this epoch or later', parseEpoch)
@@ -84,4 +85,5 @@ export function addDiff(program: Command): void {
     .option('--output <file>', 'write to a file')
     .option('--json', 'print JSON, on stderr when the diff goes to stdout')
     .action(run);
+  example(command, 'blkfilter diff /dev/sdb --since 2 --output monday.diff');
 }

@@ -2,6 +2,7 @@
 import type { Command } from 'commander';
 
 import { doctor } from '../../index.js';
+import { example } from '../example.js';
 import { answer, exit, paint, type OutputOptions } from '../output.js';
 
 async function run(options: OutputOptions): Promise<void> {
@@ -18,9 +19,10 @@ async function run(options: OutputOptions): Promise<void> {
 }
 
 export function addDoctor(program: Command): void {
-  program
+  const command = program
     .command('doctor')
     .description('look for what this machine lacks')
     .option('--json', 'print JSON')
     .action(run);
+  example(command, 'blkfilter doctor');
 }

@@ -3,6 +3,7 @@ import { InvalidArgumentError, type Command } from 'commander';
 
 import { fittingColumns, heatMap, heatMapHtml, heatMapText, open, parseRange } from '../../index.js';
 import { replaceFile } from '../../files.js';
+import { example } from '../example.js';
 import { answer, colorful, paint, type OutputOptions } from '../output.js';
 
 /** Cells in a line of what no terminal shows. */
@@ -45,7 +46,7 @@ function parseCount(text: string): number {
 }
 
 export function addMap(program: Command): void {
-  program
+  const command = program
     .command('map DEV')
     .description('draw where and when a device changed')
     .option('--range <sectors>', 'only these sectors, such as 0-2047', parseRange)
@@ -54,4 +55,5 @@ export function addMap(program: Command): void {
     .option('--html <file>', 'write the map to a file, as a page for browsers')
     .option('--json', 'print JSON')
     .action(map);
+  example(command, 'blkfilter map /dev/sdb --html map.html');
 }

@@ -2,6 +2,7 @@
 import type { Command } from 'commander';
 
 import { modules, type ModuleStatus, type SigningKey } from '../../index.js';
+import { example } from '../example.js';
 import { answer, table, type OutputOptions } from '../output.js';
 
 const verbs: [name: string, description: string, run: () => Promise<ModuleStatus[]>][] = [
@@ -26,15 +27,16 @@ const print = async (options: OutputOptions, result: ModuleStatus[]): Promise<vo
 export function addModule(program: Command): void {
   const command = program.command('module').description('build, install, sign, load and unload the kernel modules');
   for (const [name, description, run] of verbs) {
-    command
+    const leaf = command
       .command(name)
       .description(description)
       .option('--json', 'print JSON')
       .action(async (options: OutputOptions) => {
         await print(options, await run());
       });
+    example(leaf, `blkfilter module ${name}`);
   }
-  command
+  const sign = command
     .command('sign')
     .description('sign the kernel modules, for Secure Boot')
     .requiredOption('--key <file>', 'the private key, in PEM')
@@ -43,4 +45,5 @@ export function addModule(program: Command): void {
     .action(async ({ json, ...key }: OutputOptions & SigningKey) => {
       await print({ ...(json && { json }) }, await modules.sign(key));
     });
+  example(sign, 'blkfilter module sign --key mok.key --cert mok.der');
 }

@@ -2,6 +2,7 @@
 import type { Command } from 'commander';
 
 import { rules, type AttachRule } from '../../index.js';
+import { example } from '../example.js';
 import { answer, table, type OutputOptions } from '../output.js';
 
 type Patterns = Omit<AttachRule, 'filter'>;
@@ -18,7 +19,7 @@ async function list(options: OutputOptions): Promise<void> {
 
 /** `rule add` and `rule remove` take the same. */
 function addChange(command: Command, verb: 'add' | 'remove', description: string, done: string): void {
-  command
+  const leaf = command
     .command(`${verb} FILTER`)
     .description(description)
     .option('--name <pattern>', "the kernel's name of the disk or partition, such as 'sd*'")
@@ -31,6 +32,7 @@ function addChange(command: Command, verb: 'add' | 'remove', description: string
       await rules[verb](rule);
       await answer({ ...(json && { json }) }, { rule }, () => done);
     });
+  example(leaf, `blkfilter rule ${verb} cbt --name 'sd*'`);
 }
 
 export function addRule(program: Command): void {
@@ -39,5 +41,6 @@ export function addRule(program: Command): void {
     .description('give filters to disks and partitions that appear, before their first I/O');
   addChange(command, 'add', 'add a rule; all of its patterns must match', 'added; devices that appear from now on get the filter');
   addChange(command, 'remove', 'remove a rule; what it has attached stays attached', 'removed');
-  command.command('list').description('list the rules').option('--json', 'print JSON').action(list);
+  const leaf = command.command('list').description('list the rules').option('--json', 'print JSON').action(list);
+  example(leaf, 'blkfilter rule list --json');
 }

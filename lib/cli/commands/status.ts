@@ -2,6 +2,7 @@
 import type { Command } from 'commander';
 
 import { SECTOR_SIZE, filteredDevices, formatSize, open, type FilteredDevice } from '../../index.js';
+import { example } from '../example.js';
 import { answer, table, type OutputOptions } from '../output.js';
 
 async function statusOf(path: string): Promise<FilteredDevice> {
@@ -32,9 +33,10 @@ async function status(path: string | undefined, options: OutputOptions): Promise
 }
 
 export function addStatus(program: Command): void {
-  program
+  const command = program
     .command('status [DEV]')
     .description('show the filters of a device, or all devices that have any')
     .option('--json', 'print JSON')
     .action(status);
+  example(command, 'blkfilter status /dev/sdb');
 }

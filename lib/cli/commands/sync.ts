@@ -2,6 +2,7 @@
 import type { Command } from 'commander';
 
 import { formatSize, sync, type SyncResult } from '../../index.js';
+import { example } from '../example.js';
 import { interruptible } from '../interrupt.js';
 import { paint, write, type OutputOptions } from '../output.js';
 import { progressView } from '../progress.js';
@@ -43,7 +44,7 @@ async function run(source: string, target: string, { json, ...options }: SyncFla
 }
 
 export function addSync(program: Command): void {
-  program
+  const command = program
     .command('sync SRC DST')
     .description('copy a live device to a file or device; the next time, what changed')
     .option('--no-freeze', 'do not freeze the file systems on the source for the last pass')
@@ -53,4 +54,5 @@ export function addSync(program: Command): void {
     .option('--block-size <size>', 'what changes are tracked by, if they are not yet (64KiB)')
     .option('--json', 'print JSON, an object a line')
     .action(run);
+  example(command, 'blkfilter sync /dev/sdb /var/backups/sdb.img --verify');
 }
