@@ -31,6 +31,9 @@ const types = new Map<string, typeof Filter>([
 ]);
 const typeOf = (name: string): typeof Filter => types.get(name) ?? Filter;
 
+/** The schema of a filter's options. */
+export const optionsOf = (name: string): z.ZodType => typeOf(name).options();
+
 const devicePath = z.string().regex(/^[^\0]+$/, 'not a path');
 
 /**
@@ -111,7 +114,7 @@ export class BlockDevice {
   async attach<Name extends string>(name: Name, options?: OptionsOf<Name>): Promise<HandleOf<Name>> {
     const filter = this.#handle(name);
     const untyped: Filter = filter;
-    const wanted = check(typeOf(name).options(), options ?? {}, name);
+    const wanted = check(optionsOf(name), options ?? {}, name);
     try {
       await this.#connection.call(name, (handle) => handle.attach(name));
     } catch (error) {

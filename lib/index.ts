@@ -27,6 +27,8 @@ export { type ChangeBitmap, type ExtentList } from './extents.js';
 export { filteredDevices, type AttachedFilter, type FilteredDevice } from './sysfs.js';
 export { BlkfilterError } from './errors.js';
 export { SECTOR_SIZE, formatDuration, formatRange, formatSize, parseDuration, parseRange, parseSize, type Extent } from './units.js';
+export { BlkfilterError, type ErrorParts } from './errors.js';
+export { SECTOR_SIZE, formatRange, formatSize, parseRange, parseSize, type Extent } from './units.js';
 export {
   heatMap,
   type HeatCell,
@@ -45,5 +47,7 @@ export { applyDiff, type ApplyOptions, type ApplyResult, type DiffSource } from 
 export { type Mark } from './diff/mark.js';
 export * as modules from './kernel-modules.js';
 export * as rules from './rules.js';
+export * as config from './config.js';
+export * as boot from './boot.js';
 export { type AttachRule } from './rules.js';
 export { type ModuleStatus, type SigningKey } from './kernel-modules.js';

@@ -19,9 +19,13 @@ const folderOf = (kernel: string): string => join(kernels, kernel, 'updates/blkf
 
 const index = (kernel: string): Promise<void> => moduleTool('index the modules', 'depmod', kernel);
 
-function needRoot(): void {
+/**
+ * What is installed is installed by root.
+ * @throws {BlkfilterError} `EACCES`
+ */
+export function needRoot(): void {
   if (process.geteuid?.() === 0) return;
-  throw new BlkfilterError({ code: 'EACCES', reason: 'only root installs kernel modules', hint: 'run it as root' });
+  throw new BlkfilterError({ code: 'EACCES', reason: 'only root may install that', hint: 'run it as root' });
 }
 
 /** What DKMS has to know, see dkms(8). */

@@ -14,7 +14,8 @@ const keys = ['name', 'partuuid', 'serial', 'wwid'] as const;
 
 const pattern = z.string().regex(/^[^\s\0]+$/, "not a pattern: no blanks; '?' stands for one");
 
-const schema = z
+/** @internal */
+export const ruleSchema = z
   .strictObject({
     filter: filterName,
     name: pattern.optional(),
@@ -43,7 +44,8 @@ export interface AttachRule {
   wwid?: string | undefined;
 }
 
-const lineOf = (rule: AttachRule): string =>
+/** A rule as the kernel takes it. */
+export const lineOf = (rule: AttachRule): string =>
   [rule.filter, ...keys.flatMap((key) => (rule[key] === undefined ? [] : [`${key}=${rule[key]}`]))].join(' ');
 
 function ruleOf(line: string): AttachRule {
@@ -95,7 +97,7 @@ export async function list(): Promise<AttachRule[]> {
  * `EACCES` not root; `EMODULE` the core is not loaded; `ERR_BLKFILTER_ARGUMENT`
  */
 export async function add(rule: AttachRule): Promise<void> {
-  const checked = check(schema, rule, 'rule');
+  const checked = check(ruleSchema, rule, 'rule');
   await access('add', checked, () => writeFile(file, `add ${lineOf(checked)}`));
 }
 
@@ -104,6 +106,6 @@ export async function add(rule: AttachRule): Promise<void> {
  * @throws {BlkfilterError} `ENOENT` there is no such rule; others as of {@link add}
  */
 export async function remove(rule: AttachRule): Promise<void> {
-  const checked = check(schema, rule, 'rule');
+  const checked = check(ruleSchema, rule, 'rule');
   await access('remove', checked, () => writeFile(file, `remove ${lineOf(checked)}`));
 }

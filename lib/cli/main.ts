@@ -9,6 +9,7 @@ import { addBuildAddon } from './commands/build-addon.js';
 import { addChanges } from './commands/changes.js';
 import { addCheckpoint } from './commands/checkpoint.js';
 import { addCompletion } from './commands/completion.js';
+import { addConfig } from './commands/config.js';
 import { addDetach } from './commands/detach.js';
 import { addDiff } from './commands/diff.js';
 import { addDoctor } from './commands/doctor.js';
@@ -44,6 +45,7 @@ for (const add of [
   addAttach,
   addDetach,
   addRule,
+  addConfig,
   addCheckpoint,
   addChanges,
   addMap,

@@ -21,5 +21,6 @@ import './example.test.js';
 import './map.test.js';
 import './readme.test.js';
 import './install.test.js';
+import './boot.test.js';
 import './faults.test.js';
 import './races.test.js';

@@ -22,10 +22,23 @@ With --json a command prints one JSON document on stdout, or one object a line w
 {"error":{"code","syscall","path","message","hint"}} on stderr.
 `;
 
+const configuration = `
+/etc/blkfilter/config.json says which filters devices get when it is applied: by \`blkfilter config apply\`, or at each start
+after \`blkfilter config enable\`. It is an object with two lists, each of which may be missing. "rules" is for disks and
+partitions that appear later: each has "filter" and at least one of "name", "partuuid", "serial" and "wwid", which are
+patterns of a shell. "devices" is for those that are there: each has "device", a path, "filter", and may have "options".
+`;
+
+const configurationExample = `{
+  "rules": [{ "filter": "cbt", "wwid": "naa.5000c500*" }],
+  "devices": [{ "device": "/dev/disk/by-id/ata-X_123", "filter": "cbt", "options": { "blockSize": "64KiB" } }]
+}`;
+
 const files: [name: string, text: string][] = [
   ['/sys/block/*/filter, /sys/class/block/*/filter', 'the filters of a device, one a line, highest altitude first'],
   ['/sys/block/*/filter_bypassed', 'how many requests no filter could see that may have changed data'],
   ['/sys/module/blkfilter/parameters/rules', 'the rules that give filters to devices which appear'],
+  ['/etc/blkfilter/config.json', 'see CONFIGURATION'],
   ['/etc/modules-load.d/blkfilter.conf', 'what `blkfilter module install` has the system load'],
 ];
 
@@ -82,6 +95,9 @@ export function manual(program: Command): string {
     paragraphs(description),
     '.SH COMMANDS',
     ...leaves(program).filter((command) => command.name() !== 'help').map(section),
+    '.SH CONFIGURATION',
+    paragraphs(configuration),
+    `.PP\n.EX\n${roff(configurationExample)}\n.EE`,
     '.SH EXIT STATUS',
     ...statuses.map(([tag, text]) => tagged(tag, text)),
     '.SH ENVIRONMENT',

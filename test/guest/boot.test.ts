@@ -1,0 +1,71 @@
+// SPDX-License-Identifier: MIT
+//
+// What is applied at each start: the configuration, by the unit's command and by the initramfs' script.
+import assert from 'node:assert/strict';
+import { existsSync, mkdirSync, rmSync, writeFileSync } from 'node:fs';
+import { after, before, describe, it } from 'node:test';
+
+import { boot, config, filteredDevices, open, rules } from 'blkfilter';
+
+import { attempt, run, sh } from './support/run.js';
+
+const rule = { filter: 'cbt', name: 'nobody*' };
+const wanted = {
+  rules: [rule],
+  devices: [
+    { device: '/dev/sda', filter: 'cbt', options: { blockSize: '4KiB' } },
+    { device: '/dev/none', filter: 'cbt' },
+  ],
+};
+
+const files = (): string => sh('find /etc/systemd $(ls -d /etc/initramfs-tools 2>/dev/null) -not -type d | sort');
+
+describe('at boot', () => {
+  before(() => {
+    mkdirSync('/etc/blkfilter');
+    writeFileSync(config.defaultPath, JSON.stringify(wanted));
+    // An initramfs is nothing that this machine begins with.
+    if (existsSync('/usr/sbin/update-initramfs')) sh('mount --bind /bin/true /usr/sbin/update-initramfs');
+  });
+  after(() => rmSync('/etc/blkfilter', { recursive: true }));
+
+  it('the configuration is applied, and what fails is named', async () => {
+    const applied = await config.apply(await config.read());
+    assert.deepEqual(applied.map(({ device, error }) => [device, error?.code]), [['/dev/sda', undefined], ['/dev/none', 'ENOENT']]);
+    assert.deepEqual(await rules.list(), [rule]);
+    const device = await open('/dev/sda');
+    const tracker = await device.filter('cbt');
+    assert.equal((await tracker.info()).blockSize, 4096);
+
+    // Again, as it is: by the command.
+    const { status, stdout } = attempt('blkfilter', 'config', 'apply', '--json');
+    assert.equal(status, 1);
+    const { devices } = JSON.parse(stdout) as { devices: { error: { code: string } | null }[] };
+    assert.deepEqual(devices.map(({ error }) => error?.code), [undefined, 'ENOENT']);
+    await tracker.detach();
+    await device.close();
+    await rules.remove(rule);
+    assert.deepEqual(await filteredDevices(), []);
+  });
+
+  it('enable puts a unit and a hook in place, disable takes them away', async () => {
+    const earlier = files();
+    await boot.enable();
+    try {
+      assert.match(sh('readlink /etc/systemd/system/sysinit.target.wants/blkfilter.service'), /blkfilter\.service$/m);
+      const verdict = attempt('systemd-analyze', 'verify', '/etc/systemd/system/blkfilter.service');
+      assert.doesNotMatch(verdict.stderr, /blkfilter\.service/);
+      if (existsSync('/usr/share/initramfs-tools/hook-functions')) {
+        sh('mkdir -p /tmp/image; sed "s/^manual_add/echo/" /etc/initramfs-tools/hooks/blkfilter >/tmp/hook; DESTDIR=/tmp/image sh /tmp/hook');
+        assert.equal(sh('cat /tmp/image/etc/blkfilter/rules'), 'cbt name=nobody*\n');
+        sh('cp /tmp/image/etc/blkfilter/rules /etc/blkfilter/rules');
+        run('sh', '/etc/initramfs-tools/scripts/init-top/blkfilter');
+        assert.deepEqual(await rules.list(), [rule]);
+        await rules.remove(rule);
+      }
+    } finally {
+      await boot.disable();
+    }
+    assert.equal(files(), earlier);
+  });
+});
