@@ -15,7 +15,7 @@ MAKEFLAGS += --no-builtin-rules --no-print-directory
 .SILENT:
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-debug test-npm matrix bench package modules vm lint prepare setup clean distclean
+.PHONY: help demo test test-debug test-npm matrix bench package docs modules vm lint prepare setup clean distclean
 
 help: ## this list
 	echo 'make TARGET [KERNEL=6.1|6.12|7.2] [ROUNDS=N]'
@@ -62,6 +62,9 @@ test-npm: prepare .cache/node24/bin/node ## install the package with npm 10, 11 
 	PATH=$(CURDIR)/.cache/node24/bin:$$PATH BLKFILTER_NPM='10 11 12' \
 		node --enable-source-maps --test --test-reporter=spec dist-test/unit/package.test.js
 
+docs: prepare ## make the reference of the TypeScript API in dist-docs/
+	npm run --silent build:docs
+
 modules: setup ## build the kernel modules for KERNEL
 	test/vm/kernel $(KERNEL)
 
@@ -93,7 +96,7 @@ package_sources := package.json binding.gyp $(wildcard tsconfig*.json) \
 	touch $@
 
 clean: ## remove what was built
-	rm -rf build prebuilds dist dist-test bench/dist examples/dist .cache/package .cache/run .cache/log .cache/kernels/*/built
+	rm -rf build prebuilds dist dist-docs dist-test bench/dist examples/dist .cache/package .cache/run .cache/log .cache/kernels/*/built
 
 distclean: clean ## remove what was installed and fetched for this project too
 	rm -rf node_modules .cache

@@ -3,7 +3,7 @@ import js from '@eslint/js';
 import tseslint from 'typescript-eslint';
 
 export default tseslint.config(
-  { ignores: ['**/dist/', 'dist-test/', 'build/', '.cache/', '**/node_modules/', 'kernel/'] },
+  { ignores: ['**/dist/', 'dist-docs/', 'dist-test/', 'build/', '.cache/', '**/node_modules/', 'kernel/'] },
   js.configs.recommended,
   {
     files: ['**/*.ts'],

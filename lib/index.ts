@@ -25,10 +25,8 @@ export {
 } from './filters/guard.js';
 export { type ChangeBitmap, type ExtentList } from './extents.js';
 export { filteredDevices, type AttachedFilter, type FilteredDevice } from './sysfs.js';
-export { BlkfilterError } from './errors.js';
 export { SECTOR_SIZE, formatDuration, formatRange, formatSize, parseDuration, parseRange, parseSize, type Extent } from './units.js';
 export { BlkfilterError, type ErrorParts } from './errors.js';
-export { SECTOR_SIZE, formatRange, formatSize, parseRange, parseSize, type Extent } from './units.js';
 export {
   heatMap,
   type HeatCell,

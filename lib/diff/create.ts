@@ -108,7 +108,8 @@ export class Diff implements AsyncIterable<Buffer> {
 
   /**
    * Writes it to a file, which gets its name when all of it is there.
-   * @throws {BlkfilterError} `EINVAL` it lies on the device itself; as {@link replaceFile}; and as iterating
+   * @throws {BlkfilterError} `EINVAL` it lies on the device itself; `EEXIST` and `EISDIR` it is no file; what the
+   *   system says; and as iterating
    */
   async save(path: string): Promise<void> {
     await this.#refuse(path);

@@ -14,6 +14,7 @@ export class Filter {
     return z.strictObject({});
   }
 
+  /** @internal */
   protected readonly connection: Connection;
 
   /** @internal */

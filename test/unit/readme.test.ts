@@ -30,7 +30,7 @@ function sh(folder: string, code: string): string {
 
 /** The project as a clone would be: without what is built or fetched. */
 function copyTo(folder: string): void {
-  const made = ['.git', '.cache', 'node_modules', 'build', 'dist', 'dist-test'];
+  const made = ['.git', '.cache', 'node_modules', 'build', 'dist', 'dist-docs', 'dist-test', 'prebuilds'];
   cpSync(root, folder, { recursive: true, filter: (path) => path === root || !made.includes(basename(path)) });
 }
 
