@@ -24,8 +24,8 @@ describe('at boot', () => {
   before(() => {
     mkdirSync('/etc/blkfilter');
     writeFileSync(config.defaultPath, JSON.stringify(wanted));
-    // An initramfs is nothing that this machine begins with.
-    if (existsSync('/usr/sbin/update-initramfs')) sh('mount --bind /bin/true /usr/sbin/update-initramfs');
+    // The image itself takes minutes to make, and this machine does not begin with it.
+    if (existsSync('/usr/sbin/update-initramfs')) run('mount', '--bind', '/bin/true', '/usr/sbin/update-initramfs');
   });
   after(() => rmSync('/etc/blkfilter', { recursive: true }));
 
@@ -53,16 +53,15 @@ describe('at boot', () => {
     await boot.enable();
     try {
       assert.match(sh('readlink /etc/systemd/system/sysinit.target.wants/blkfilter.service'), /blkfilter\.service$/m);
-      const verdict = attempt('systemd-analyze', 'verify', '/etc/systemd/system/blkfilter.service');
+      const verdict = attempt('systemd-analyze', 'verify', '--man=no', '/etc/systemd/system/blkfilter.service');
       assert.doesNotMatch(verdict.stderr, /blkfilter\.service/);
-      if (existsSync('/usr/share/initramfs-tools/hook-functions')) {
-        sh('mkdir -p /tmp/image; sed "s/^manual_add/echo/" /etc/initramfs-tools/hooks/blkfilter >/tmp/hook; DESTDIR=/tmp/image sh /tmp/hook');
-        assert.equal(sh('cat /tmp/image/etc/blkfilter/rules'), 'cbt name=nobody*\n');
-        sh('cp /tmp/image/etc/blkfilter/rules /etc/blkfilter/rules');
-        run('sh', '/etc/initramfs-tools/scripts/init-top/blkfilter');
-        assert.deepEqual(await rules.list(), [rule]);
-        await rules.remove(rule);
-      }
+      // As update-initramfs would, but for the modules.
+      sh('mkdir /tmp/image; sed s/^manual_add/echo/ /etc/initramfs-tools/hooks/blkfilter >/tmp/hook; DESTDIR=/tmp/image sh /tmp/hook');
+      assert.equal(sh('cat /tmp/image/etc/blkfilter/rules'), 'cbt name=nobody*\n');
+      run('cp', '/tmp/image/etc/blkfilter/rules', '/etc/blkfilter/rules');
+      run('sh', '/etc/initramfs-tools/scripts/init-top/blkfilter');
+      assert.deepEqual(await rules.list(), [rule]);
+      await rules.remove(rule);
     } finally {
       await boot.disable();
     }
