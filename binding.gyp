@@ -2,7 +2,9 @@
 {
   "targets": [{
     "target_name": "blkfilter",
-    "sources": ["native/addon.cc", "native/device.cc", "native/cbt.cc", "native/guard.cc"],
+    "sources": [
+      "native/addon.cc", "native/device.cc", "native/poll.cc", "native/cbt.cc", "native/guard.cc"
+    ],
     "include_dirs": [
       "<!(node -p \"require('node-addon-api').include_dir\")",
       "kernel/include/uapi"

@@ -87,6 +87,13 @@ interface NativeGuard {
   getRules(device: NativeDevice): Promise<object>;
 }
 
+/** Waits for a file descriptor, which whoever makes it keeps open until it is closed. */
+export interface NativePoll {
+  /** True when it is ready, false when it was closed meanwhile. Keeps the process running until then. */
+  wait(): Promise<boolean>;
+  close(): void;
+}
+
 export interface Addon {
   readonly filterNameLength: number;
   open(path: string): Promise<NativeDevice>;
@@ -94,6 +101,8 @@ export interface Addon {
   punch(fd: number, offset: number, length: number): Promise<void>;
   /** Whether nobody else has locked the file. The lock goes when it is closed, or the process ends. */
   lock(fd: number): boolean;
+  /** `exceptional` is what poll(2) calls POLLPRI. */
+  readonly Poll: new (fd: number, what: 'readable' | 'exceptional') => NativePoll;
   readonly cbt: NativeCbt;
   readonly guard: NativeGuard;
 }

@@ -6,6 +6,7 @@
 #include "cbt.h"
 #include "device.h"
 #include "guard.h"
+#include "poll.h"
 
 static Napi::Object Init(Napi::Env env, Napi::Object exports) {
   env.SetInstanceData(new AddonData{Napi::Persistent(Handle::Define(env))});
@@ -13,6 +14,7 @@ static Napi::Object Init(Napi::Env env, Napi::Object exports) {
   exports["open"] = Napi::Function::New<Open>(env, "open");
   exports["punch"] = Napi::Function::New<Punch>(env, "punch");
   exports["lock"] = Napi::Function::New<Lock>(env, "lock");
+  exports["Poll"] = Poll::Define(env);
   exports["cbt"] = CbtExports(env);
   exports["guard"] = GuardExports(env);
   return exports;
