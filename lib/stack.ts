@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT
 // What stands on a device: partitions, device-mapper and RAID devices, and the file systems that are mounted on them.
-import { readFile, readdir, stat } from 'node:fs/promises';
+import { readdir, stat } from 'node:fs/promises';
 
+import { mountTable, type MountEntry } from './mounts.js';
 import { readIfThere } from './sysfs.js';
 
 /** A mounted file system. */
@@ -51,9 +52,6 @@ async function addBtrfsDevices(names: Set<string>): Promise<Set<string>> {
   return all;
 }
 
-const unescape = (text: string): string =>
-  text.replace(/\\([0-7]{3})/g, (_, octal: string) => String.fromCharCode(parseInt(octal, 8)));
-
 /**
  * The kernel's name of a device; undefined when it is gone.
  * @param number as in `8:1`
@@ -77,6 +75,12 @@ export function numberOf(rdev: number): string {
   return `${major}:${minor}`;
 }
 
+/** The kernel's name of the device that a mounted file system is on; undefined if it is on none, or that is gone. */
+export async function nameOfMounted({ number, source }: MountEntry): Promise<string | undefined> {
+  // A btrfs has a device number of its own.
+  return (await nameOfNumber(number)) ?? (source.startsWith('/') ? nameOfNode(source) : undefined);
+}
+
 /**
  * The file systems that are mounted on a device or on what is built on it, as far as this process can see: those that
  * are mounted in containers only are not among them. Each once.
@@ -85,20 +89,15 @@ export function numberOf(rdev: number): string {
 export async function mountsAbove(name: string): Promise<Mount[]> {
   const devices = await addBtrfsDevices(await devicesAbove(name));
   const mounts = new Map<number, Mount>();
-  for (const line of (await readFile('/proc/self/mountinfo', 'utf8')).split('\n').filter(Boolean)) {
-    // proc(5): id, parent, major:minor, root, mount point, options, optional fields, "-", type, source, its options
-    const [head = '', tail = ''] = line.split(' - ');
-    const [, , number = '', , point = ''] = head.split(' ');
-    const [, source = '', options = ''] = tail.split(' ');
-    // A btrfs has a device number of its own.
-    const device = (await nameOfNumber(number)) ?? (source.startsWith('/') ? await nameOfNode(unescape(source)) : undefined);
+  for (const entry of await mountTable()) {
+    const device = await nameOfMounted(entry);
     if (device === undefined || !devices.has(device)) continue;
-    const path = unescape(point);
+    const { path, fsOptions } = entry;
     const status = await stat(path).catch(() => undefined);
     if (!status) continue;
     const known = mounts.get(status.dev);
     if (known && known.path.length <= path.length) continue;
-    mounts.set(status.dev, { path, readOnly: options.split(',').includes('ro'), dev: status.dev });
+    mounts.set(status.dev, { path, readOnly: fsOptions.includes('ro'), dev: status.dev });
   }
   return [...mounts.values()];
 }
