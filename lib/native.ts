@@ -94,6 +94,27 @@ export interface NativePoll {
   close(): void;
 }
 
+/** The kernel's uevents. Calls are made at once and never wait. */
+interface NativeUevents {
+  /**
+   * A socket that listens to them.
+   * @param bytes how many bytes of messages it holds until they are received
+   * @returns its file descriptor
+   */
+  open(bytes: number): number;
+  /** What came since the last call, or a part of it, and only what is about block devices. */
+  receive(fd: number): {
+    /** The variables of each message. */
+    messages: object[];
+    /** There was no room for some. */
+    lost: boolean;
+    /** Nothing is left. What comes later was sent after that. */
+    drained: boolean;
+  };
+  /** The variables of one message; null if it is about no block device. */
+  decode(message: Uint8Array): object | null;
+}
+
 export interface Addon {
   readonly filterNameLength: number;
   open(path: string): Promise<NativeDevice>;
@@ -105,6 +126,7 @@ export interface Addon {
   readonly Poll: new (fd: number, what: 'readable' | 'exceptional') => NativePoll;
   readonly cbt: NativeCbt;
   readonly guard: NativeGuard;
+  readonly uevents: NativeUevents;
 }
 
 // What was built here comes before what the package brought along. That is for glibc; where another C library runs, it

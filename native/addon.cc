@@ -7,6 +7,7 @@
 #include "device.h"
 #include "guard.h"
 #include "poll.h"
+#include "uevent.h"
 
 static Napi::Object Init(Napi::Env env, Napi::Object exports) {
   env.SetInstanceData(new AddonData{Napi::Persistent(Handle::Define(env))});
@@ -17,6 +18,7 @@ static Napi::Object Init(Napi::Env env, Napi::Object exports) {
   exports["Poll"] = Poll::Define(env);
   exports["cbt"] = CbtExports(env);
   exports["guard"] = GuardExports(env);
+  exports["uevents"] = UeventExports(env);
   return exports;
 }
 
