@@ -49,3 +49,16 @@ export * as config from './config.js';
 export * as boot from './boot.js';
 export { type AttachRule } from './rules.js';
 export { type ModuleStatus, type SigningKey } from './kernel-modules.js';
+export { watchDevices, type WatchOptions } from './watch/watch.js';
+export {
+  type AddEvent,
+  type ChangeEvent,
+  type DeviceEvent,
+  type DeviceInfo,
+  type DeviceStateEvent,
+  type FilterEvent,
+  type MountEvent,
+  type MountInfo,
+  type OverrunEvent,
+  type PartitionInfo,
+} from './watch/events.js';

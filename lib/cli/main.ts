@@ -20,6 +20,7 @@ import { addModule } from './commands/module.js';
 import { addRule } from './commands/rule.js';
 import { addStatus } from './commands/status.js';
 import { addSync } from './commands/sync.js';
+import { addWatch } from './commands/watch.js';
 import { complain, exit } from './output.js';
 
 const json = process.argv.includes('--json');
@@ -53,6 +54,7 @@ for (const add of [
   addSync,
   addDiff,
   addApply,
+  addWatch,
   addBuildAddon,
   addCompletion,
   addManual,

@@ -14,6 +14,7 @@ import './stacking.test.js';
 import './guard.test.js';
 import './devices.test.js';
 import './rules.test.js';
+import './watch.test.js';
 import './lifecycle.test.js';
 import './owner.test.js';
 import './cli.test.js';
