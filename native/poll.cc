@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: MIT
 #include "poll.h"
 
+#include <fcntl.h>
+#include <unistd.h>
+
 #include <cerrno>
 #include <string>
 #include <utility>
@@ -24,10 +27,11 @@ Napi::Error ErrorFrom(Napi::Env env, int error) {
 
 }  // namespace
 
-// What libuv holds on to. It gives it back some time after it was told to, when its Poll may be gone.
+// What libuv holds on to. It gives it back, without the descriptor, some time after it was told to: its Poll may be gone.
 struct Poll::Watcher {
   uv_poll_t handle;
   Poll* owner;
+  int fd;
   napi_async_cleanup_hook_handle hook;
 };
 
@@ -40,9 +44,12 @@ Poll::Poll(const Napi::CallbackInfo& info)
   uv_loop_t* loop;
   if (napi_get_uv_event_loop(info.Env(), &loop) != napi_ok) throw Napi::Error::New(info.Env());
 
-  auto* watcher = new Watcher{{}, this, nullptr};
-  const int status = uv_poll_init(loop, &watcher->handle, info[0].As<Napi::Number>().Int32Value());
+  const int fd = fcntl(info[0].As<Napi::Number>().Int32Value(), F_DUPFD_CLOEXEC, 0);
+  if (fd < 0) throw ErrorFrom(info.Env(), errno);
+  auto* watcher = new Watcher{{}, this, fd, nullptr};
+  const int status = uv_poll_init(loop, &watcher->handle, fd);
   if (status != 0) {
+    close(fd);
     delete watcher;
     throw ErrorFrom(info.Env(), -status);
   }
@@ -77,8 +84,10 @@ Napi::Value Poll::Close(const Napi::CallbackInfo& info) {
 
 void Poll::Release() {
   if (watcher_ == nullptr) return;
-  watcher_->owner = nullptr;
-  uv_close(reinterpret_cast<uv_handle_t*>(&std::exchange(watcher_, nullptr)->handle), OnClosed);
+  Watcher* watcher = std::exchange(watcher_, nullptr);
+  watcher->owner = nullptr;
+  uv_close(reinterpret_cast<uv_handle_t*>(&watcher->handle), OnClosed);
+  close(watcher->fd);
 }
 
 void Poll::Settle(int error, bool ready) {

@@ -8,7 +8,8 @@
 
 #include <vector>
 
-// new Poll(fd, 'readable' | 'exceptional'); whoever makes it keeps `fd` open until close().
+// new Poll(fd, 'readable' | 'exceptional'); makes `fd` non-blocking. It polls a duplicate of its own, so it does not
+// matter when `fd` is closed, or what is opened by that number next.
 class Poll : public Napi::ObjectWrap<Poll> {
  public:
   static Napi::Function Define(Napi::Env env);
@@ -22,7 +23,7 @@ class Poll : public Napi::ObjectWrap<Poll> {
   // wait(): a promise of true when it is ready, of false when it is closed meanwhile. Keeps the process running; a Poll
   // that nobody waits on does not.
   Napi::Value Wait(const Napi::CallbackInfo& info);
-  // close(): `fd` may be closed as soon as it has returned. Once more does nothing.
+  // close(): once more does nothing.
   Napi::Value Close(const Napi::CallbackInfo& info);
 
   void Release();
