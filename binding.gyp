@@ -4,7 +4,7 @@
     "target_name": "blkfilter",
     "sources": [
       "native/addon.cc", "native/device.cc", "native/poll.cc", "native/uevent.cc",
-      "native/cbt.cc", "native/guard.cc"
+      "native/cbt.cc", "native/trace.cc", "native/guard.cc"
     ],
     "include_dirs": [
       "<!(node -p \"require('node-addon-api').include_dir\")",

@@ -6,6 +6,7 @@ import { BlkfilterError, explain, explainFailure } from './errors.js';
 import { ChangeTracker, type CbtOptions } from './filters/cbt.js';
 import { Filter } from './filters/filter.js';
 import { Guard, type GuardOptions } from './filters/guard.js';
+import { Trace, type TraceOptions } from './filters/trace.js';
 import { native } from './native.js';
 import { check, extent, filterName } from './options.js';
 import { altitudes, bypassedOf, coreLoaded, filtersOf, isDax, type AttachedFilter } from './sysfs.js';
@@ -15,6 +16,7 @@ import { SECTOR_SIZE } from './units.js';
 export interface FilterTypes {
   cbt: { options: CbtOptions; handle: ChangeTracker };
   guard: { options: GuardOptions; handle: Guard };
+  trace: { options: TraceOptions; handle: Trace };
 }
 
 /** The options of the filter of that name. A filter that this package does not know takes none. */
@@ -28,6 +30,7 @@ export type HandleOf<Name extends string> = Name extends keyof FilterTypes ? Fil
 const types = new Map<string, typeof Filter>([
   ['cbt', ChangeTracker],
   ['guard', Guard],
+  ['trace', Trace],
 ]);
 const typeOf = (name: string): typeof Filter => types.get(name) ?? Filter;
 
@@ -106,7 +109,7 @@ export class BlockDevice {
    * completed yet is seen by the filter.
    * @param name the filter's registered name
    * @param options the filter's own
-   * @returns the filter's handle: a {@link ChangeTracker} for `cbt`, a {@link Guard} for `guard`
+   * @returns the filter's handle: a {@link ChangeTracker} for `cbt`, a {@link Trace} for `trace`, a {@link Guard} for `guard`
    * @throws {BlkfilterError} `ERR_BLKFILTER_ARGUMENT` an option is wrong; `ENOENT` no such filter; `EALREADY`; `EBUSY`
    *   its altitude is taken; `ENOTSUP` not all I/O to the device could be known; `EPERM`; `ENODEV`; `EMODULE`. After an
    *   error the filter is not attached by this call

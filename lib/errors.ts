@@ -221,6 +221,24 @@ const requests: Record<string, Record<string, Explain>> = {
       hint: '`blkfilter status` shows how many sectors the device has',
     }),
   },
+  BLKFILTER_TRACE_CONFIGURE: {
+    ...anyCtl,
+    EINVAL: () => ({
+      reason: 'trace refused the options',
+      hint: 'linux/blkfilter/trace.h tells their limits',
+    }),
+  },
+  BLKFILTER_TRACE_OPEN: {
+    ...anyCtl,
+    EBUSY: () => ({
+      reason: 'somebody else is reading the trace of this device',
+      hint: 'a device has one stream at a time: close the other one, or trace its disk or a partition of it',
+    }),
+    ENOMEM: () => ({
+      reason: 'there is no memory for the buffers, of which each CPU has one',
+      hint: 'attach it with a smaller buffer',
+    }),
+  },
 };
 
 /**

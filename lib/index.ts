@@ -23,6 +23,17 @@ export {
   type GuardOptions,
   type GuardRule,
 } from './filters/guard.js';
+export {
+  Trace,
+  TraceBatch,
+  TraceStream,
+  type TraceDrops,
+  type TraceEnd,
+  type TraceEvent,
+  type TraceOptions,
+  type TraceSegment,
+  type TraceStreamOptions,
+} from './filters/trace.js';
 export { type ChangeBitmap, type ExtentList } from './extents.js';
 export { filteredDevices, type AttachedFilter, type FilteredDevice } from './sysfs.js';
 export { SECTOR_SIZE, formatDuration, formatRange, formatSize, parseDuration, parseRange, parseSize, type Extent } from './units.js';

@@ -13,6 +13,7 @@ import { moduleTool, output } from './tools.js';
 export const known = [
   { name: 'blkfilter', file: 'core/blkfilter.ko' },
   { name: 'blkfilter_cbt', file: 'cbt/blkfilter_cbt.ko' },
+  { name: 'blkfilter_trace', file: 'trace/blkfilter_trace.ko' },
   { name: 'blkfilter_guard', file: 'guard/blkfilter_guard.ko' },
 ];
 

@@ -87,7 +87,77 @@ interface NativeGuard {
   getRules(device: NativeDevice): Promise<object>;
 }
 
-/** Waits for a file descriptor, which whoever makes it keeps open until it is closed. */
+/** What one read of a trace gave: a column for each field of its events. */
+export interface NativeBatch {
+  length: number;
+  time: BigUint64Array;
+  latency: Float64Array;
+  sector: Float64Array;
+  count: Float64Array;
+  cgroup: Float64Array;
+  matches: Float64Array;
+  /** Places in the list of operations. */
+  operation: Uint32Array;
+  /** Bit N stands for flag N of the list. */
+  flags: Uint32Array;
+  /** An errno; 0 when it was done. */
+  status: Uint32Array;
+  cpu: Uint32Array;
+  pid: Uint32Array;
+  tid: Uint32Array;
+  /** Places in `comms`. */
+  comm: Uint32Array;
+  comms: string[];
+  /** Places in `devices`. */
+  submittedTo: Uint32Array;
+  device: Uint32Array;
+  /** `MAJOR:MINOR`. */
+  devices: string[];
+  /** The segments of event I are the ones from element I to element I + 1. */
+  segmentFirsts: Uint32Array;
+  /** In bytes of the device. */
+  segmentPositions: Float64Array;
+  segmentOffsets: Uint32Array;
+  segmentLengths: Uint32Array;
+  drops: { cpu: number; count: number }[];
+  /** Why the stream has ended; null when it has not. */
+  ended: 'detached' | 'removed' | null;
+}
+
+/** An open stream of the trace filter. */
+export interface NativeStream {
+  readonly fd: number;
+  /** Null when there is nothing yet. */
+  read(): NativeBatch | null;
+  close(): void;
+}
+
+/** The commands of the trace filter. */
+interface NativeTrace {
+  readonly bufferDefault: number;
+  readonly bufferMin: number;
+  readonly bufferMax: number;
+  readonly patternMax: number;
+  readonly operations: string[];
+  readonly flags: string[];
+  /** Zero is any, and an empty pattern is none. */
+  configure(
+    device: NativeDevice,
+    options: {
+      buffer: number;
+      sector: number;
+      count: number;
+      cgroup: number;
+      operations: number;
+      task: number;
+      segments: boolean;
+      pattern: Uint8Array;
+    },
+  ): Promise<void>;
+  open(device: NativeDevice): Promise<NativeStream>;
+}
+
+/** Waits for a file descriptor, by a duplicate: that one may be closed at any time. */
 export interface NativePoll {
   /** True when it is ready, false when it was closed meanwhile. Keeps the process running until then. */
   wait(): Promise<boolean>;
@@ -127,6 +197,7 @@ export interface Addon {
   readonly cbt: NativeCbt;
   readonly guard: NativeGuard;
   readonly uevents: NativeUevents;
+  readonly trace: NativeTrace;
 }
 
 // What was built here comes before what the package brought along. That is for glibc; where another C library runs, it

@@ -7,10 +7,11 @@
 #include "device.h"
 #include "guard.h"
 #include "poll.h"
+#include "trace.h"
 #include "uevent.h"
 
 static Napi::Object Init(Napi::Env env, Napi::Object exports) {
-  env.SetInstanceData(new AddonData{Napi::Persistent(Handle::Define(env))});
+  env.SetInstanceData(new AddonData{Napi::Persistent(Handle::Define(env)), Napi::Persistent(TraceStream::Define(env))});
   exports["filterNameLength"] = Napi::Number::New(env, BLKFILTER_NAME_LENGTH);
   exports["open"] = Napi::Function::New<Open>(env, "open");
   exports["punch"] = Napi::Function::New<Punch>(env, "punch");
@@ -19,6 +20,7 @@ static Napi::Object Init(Napi::Env env, Napi::Object exports) {
   exports["cbt"] = CbtExports(env);
   exports["guard"] = GuardExports(env);
   exports["uevents"] = UeventExports(env);
+  exports["trace"] = TraceExports(env);
   return exports;
 }
 

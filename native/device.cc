@@ -19,8 +19,6 @@
 
 namespace {
 
-constexpr uint64_t kMaxSafeInteger = (uint64_t{1} << 53) - 1;
-
 // Not terminated when it fills the field.
 void CopyName(__u8 (&field)[BLKFILTER_NAME_LENGTH], const std::string& name) {
   std::memset(field, 0, sizeof(field));

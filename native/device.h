@@ -70,6 +70,7 @@ class Handle : public Napi::ObjectWrap<Handle> {
 // What one environment (the main thread, a worker thread) keeps.
 struct AddonData {
   Napi::FunctionReference handle;
+  Napi::FunctionReference trace_stream;
 };
 
 // open(path): a promise of a handle.
@@ -97,6 +98,8 @@ Napi::Promise RunOn(Napi::Env env, std::shared_ptr<Device> device, State state, 
 }
 
 inline Napi::Value Undefined(Napi::Env env) { return env.Undefined(); }
+
+constexpr uint64_t kMaxSafeInteger = (uint64_t{1} << 53) - 1;
 
 // Sectors, bytes and epochs cross as numbers that are exact; anything else is an error, in both directions.
 Napi::Number NumberFrom(Napi::Env env, uint64_t value);

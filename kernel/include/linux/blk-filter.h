@@ -102,7 +102,9 @@ enum blkfilter_flags {
  *	completes it (bio_endio()) or lets it go later (blkfilter_submit_below()).
  *	Without BLKFILTER_ATOMIC it may sleep, but must not wait for a bio of its
  *	own: what is submitted within a stacking driver starts only after its
- *	return. The bio is the submitter's and must not be changed
+ *	return. The bio is the submitter's and must not be changed, but for this: to
+ *	learn of its completion a filter may put its own bi_end_io and bi_private in
+ *	place of what it finds, which it puts back, and calls, when it is called
  * @device_added: a disk or partition has appeared, and has done no I/O yet. True
  *	to be attached to it. Registered filters are asked lowest altitude first.
  *	May sleep; must not register a filter

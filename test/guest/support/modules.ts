@@ -4,7 +4,7 @@ import { existsSync } from 'node:fs';
 import { run } from './run.js';
 
 /** The kernel modules of the package's filters. */
-export const FILTERS = ['blkfilter_cbt', 'blkfilter_guard'];
+export const FILTERS = ['blkfilter_cbt', 'blkfilter_trace', 'blkfilter_guard'];
 
 /** All of the package's kernel modules, the core first. */
 export const MODULES = ['blkfilter', ...FILTERS];
