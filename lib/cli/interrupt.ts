@@ -4,15 +4,9 @@ import { BlkfilterError } from '../index.js';
 
 /**
  * Runs something that SIGINT and SIGTERM stop by its signal; a second one ends the process at once.
- * @param path what it makes
- * @param hint what to do when it was stopped
- * @throws {BlkfilterError} `EINTR` it was stopped; else what it throws
+ * @param stopped gives the result when it was stopped
  */
-export async function interruptible<T>(
-  path: string,
-  hint: string,
-  run: (signal: AbortSignal) => Promise<T>,
-): Promise<T> {
+export async function stoppable<T>(run: (signal: AbortSignal) => Promise<T>, stopped: () => T): Promise<T> {
   const controller = new AbortController();
   const stop = (): void => {
     controller.abort();
@@ -23,8 +17,24 @@ export async function interruptible<T>(
     return await run(controller.signal);
   } catch (error) {
     if (!controller.signal.aborted) throw error;
-    throw new BlkfilterError({ code: 'EINTR', reason: 'interrupted', hint, path });
+    return stopped();
   } finally {
     for (const name of signals) process.off(name, stop);
   }
+}
+
+/**
+ * Likewise something that is of no use when it was stopped.
+ * @param path what it makes
+ * @param hint what to do when it was stopped
+ * @throws {BlkfilterError} `EINTR` it was stopped; else what it throws
+ */
+export async function interruptible<T>(
+  path: string,
+  hint: string,
+  run: (signal: AbortSignal) => Promise<T>,
+): Promise<T> {
+  return stoppable(run, () => {
+    throw new BlkfilterError({ code: 'EINTR', reason: 'interrupted', hint, path });
+  });
 }

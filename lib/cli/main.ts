@@ -20,6 +20,7 @@ import { addModule } from './commands/module.js';
 import { addRule } from './commands/rule.js';
 import { addStatus } from './commands/status.js';
 import { addSync } from './commands/sync.js';
+import { addTrace } from './commands/trace.js';
 import { addWatch } from './commands/watch.js';
 import { complain, exit } from './output.js';
 
@@ -54,6 +55,7 @@ for (const add of [
   addSync,
   addDiff,
   addApply,
+  addTrace,
   addWatch,
   addBuildAddon,
   addCompletion,

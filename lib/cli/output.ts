@@ -44,6 +44,15 @@ export async function stream(bytes: AsyncIterable<Uint8Array>): Promise<void> {
   }
 }
 
+/** A signal of the moment when nobody reads stdout any more, for a command that has to put something right then. */
+export function readerGone(): AbortSignal {
+  const controller = new AbortController();
+  process.stdout.removeAllListeners('error').on('error', (error) => {
+    controller.abort(error);
+  });
+  return controller.signal;
+}
+
 /** Prints an answer: the document with --json, else the text. */
 export async function answer({ json }: OutputOptions, document: object, text: () => string): Promise<void> {
   await write(`${json ? JSON.stringify(document) : text()}\n`);

@@ -317,6 +317,14 @@ export class Trace extends Filter {
   }
 
   /**
+   * Changes what is traced, for streams that are opened from now on.
+   * @throws {BlkfilterError} `ERR_BLKFILTER_ARGUMENT`; `ENOENT` trace is not attached; `EPERM`
+   */
+  async setOptions(options: TraceOptions): Promise<void> {
+    await this.configure(check(Trace.options(), options, this.name));
+  }
+
+  /**
    * Opens a stream: from now on requests are traced. A device has one at a time.
    * @throws {BlkfilterError} `EBUSY` there is another one; `ENOENT` trace is not attached; `EPERM`; `ENOMEM`; and the
    *   signal's reason

@@ -23,5 +23,6 @@ import './map.test.js';
 import './readme.test.js';
 import './install.test.js';
 import './boot.test.js';
+import './trace.test.js';
 import './faults.test.js';
 import './races.test.js';
