@@ -26,7 +26,8 @@
  *	end: it does so without a callback, in a loop. Calling it from here would make
  *	that loop a recursion, and chains may be long: a discard of a large disk is one.
  *	So such a bio is ended from an interrupt of its own (irq_work), each from the
- *	top of a stack.
+ *	top of a stack. Only polled bios must be put by a task, and those have no
+ *	children that pass the hook: the drivers that chain such to them do not poll.
  */
 #include <linux/blkdev.h>
 #include <linux/irq_work.h>

@@ -261,7 +261,7 @@ int stream_open_fd(struct trace *trace, const struct blkfilter_trace_config *con
 /* streams_start() - when the module is loaded */
 int streams_start(void)
 {
-	stream_queue = alloc_workqueue("blkfilter_trace", 0, 0);
+	stream_queue = alloc_workqueue("blkfilter_trace", WQ_UNBOUND, 0);
 	return stream_queue ? 0 : -ENOMEM;
 }
 

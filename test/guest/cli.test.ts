@@ -3,11 +3,13 @@
 // What the commands answer with --json. Starting one takes seconds here, so each is started as seldom as can be; what
 // touches no device is in test/unit, the text for people in README.md, which is run too.
 import assert from 'node:assert/strict';
+import { spawn } from 'node:child_process';
 import { describe, it } from 'node:test';
 
 import { attribute } from './support/devices.js';
 import { MODULES } from './support/modules.js';
-import { attempt, run } from './support/run.js';
+import { references } from './support/race.js';
+import { attempt, run, until } from './support/run.js';
 
 const DISK = '/dev/sda';
 const FILTERS = [{ name: 'cbt', altitude: 200000 }];
@@ -77,6 +79,47 @@ describe('blkfilter, the command', () => {
     assert.equal(failure(2, 'changes', DISK).code, 'ERR_BLKFILTER_ARGUMENT');
     assert.deepEqual(answer(0, 'detach', DISK, 'cbt'), { device, filter: 'cbt', altitude: 200000 });
     assert.deepEqual(answer(0, 'status'), { devices: [] });
+  });
+
+  it('traces a disk until it is interrupted, and takes off what it has attached', async () => {
+    const trace = async (options: string) => {
+      const child = spawn('sh', ['-c', `exec blkfilter trace ${DISK} ${options}`], { stdio: ['ignore', 'pipe', 'inherit'] });
+      const ended = new Promise<number | null>((resolve) => child.on('close', resolve));
+      let output = '';
+      child.stdout.on('data', (data: Buffer) => (output += data.toString()));
+      // Attaching holds the module too, but not three times.
+      await until('the stream to be open', () => references('blkfilter_trace') > 2);
+      write();
+      return { child, ended, output: async (what: RegExp) => until(`${options}: ${what}`, () => what.test(output) && output) };
+    };
+    const write = () => run('dd', 'if=/dev/zero', `of=${DISK}`, 'bs=4096', 'count=2', 'oflag=direct', 'status=none');
+    const unattached = { devices: [] };
+
+    const json = await trace('--json --ops write --match x');
+    const lines = await json.output(/\n.*\n/);
+    assert.deepEqual(
+      lines.trim().split('\n').map((line) => {
+        const { operation, sector, count, comm, matches } = JSON.parse(line) as Record<string, unknown>;
+        return { operation, sector, count, comm, matches };
+      }),
+      [0, 8].map((sector) => ({ operation: 'write', sector, count: 8, comm: 'dd', matches: 0 })),
+    );
+    json.child.kill('SIGINT');
+    assert.equal(await json.ended, 0);
+    assert.deepEqual(answer(0, 'status'), unattached);
+
+    const summary = await trace('--summary 0.5');
+    await summary.output(/^\/dev\/sda, the last [\d.]+ s[^]*\nwrite +\d[^]*usecs +: count[^]*\n0-2047 +\d/m);
+    summary.child.kill('SIGTERM');
+    assert.equal(await summary.ended, 0);
+    assert.deepEqual(answer(0, 'status'), unattached);
+
+    const head = await trace('--ops write | head -n 1');
+    await head.output(/^ *TIME\(s\) .*\n$/);
+    // It notices that nobody reads when it has something to write.
+    await until('the trace to end', () => write() === '' && references('blkfilter_trace') === 0);
+    assert.equal(await head.ended, 0);
+    assert.deepEqual(answer(0, 'status'), unattached);
   });
 
   it('loads and unloads the modules, and tells what is missing', () => {

@@ -104,7 +104,8 @@ enum blkfilter_flags {
  *	own: what is submitted within a stacking driver starts only after its
  *	return. The bio is the submitter's and must not be changed, but for this: to
  *	learn of its completion a filter may put its own bi_end_io and bi_private in
- *	place of what it finds, which it puts back, and calls, when it is called
+ *	place of what it finds, which it puts back, and calls, when it is called:
+ *	that may be after detach (kernel/trace/follow.c says what else to mind)
  * @device_added: a disk or partition has appeared, and has done no I/O yet. True
  *	to be attached to it. Registered filters are asked lowest altitude first.
  *	May sleep; must not register a filter
