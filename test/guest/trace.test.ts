@@ -180,7 +180,10 @@ describe('trace', () => {
     const events = await tracing.stop();
     const lines = run('blkparse', '-q', '-i', 'disk', '-D', '/run/blktrace', '-f', '%a %d %S %n\n');
     const theirs = Array.from(lines.matchAll(/^Q (\S+) (\d+) (\d+)$/gm), ([, ...fields]) => fields.join(' '));
-    const ours = events.map((event) => `${letters(event)} ${event.sector} ${event.count}`);
+    // On 7.2 blktrace tells of no request with FUA, of which a journal's commit is one.
+    const blind = !theirs.some((line) => /^\S*WF/.test(line));
+    const told = events.filter(({ flags }) => !(blind && flags.includes('fua')));
+    const ours = told.map((event) => `${letters(event)} ${event.sector} ${event.count}`);
     assert.ok(theirs.length > 100, lines.slice(0, 1000));
     assert.deepEqual({ ours: without(ours, theirs), theirs: without(theirs, ours) }, { ours: [], theirs: [] });
     for (const operation of ['read', 'write', 'flush', 'discard']) {
