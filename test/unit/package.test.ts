@@ -18,7 +18,6 @@ const installed = join(project, 'node_modules/blkfilter');
 const command = join(project, 'node_modules/.bin/blkfilter');
 let tarball: string;
 
-const tool = (name: string): string => join(root, 'node_modules/.bin', name);
 const node = (...args: string[]): string[] => [process.execPath, ...args];
 
 /** Nothing of the npm that runs these tests but where it gets packages from; node's headers from nowhere. */
@@ -31,21 +30,25 @@ const env = {
   npm_config_disturl: 'http://127.0.0.1:9/',
 };
 
-/** Runs a program in a folder, as nobody where these tests are root's. */
-function attempt(folder: string, [file = '', ...args]: string[]) {
-  const nobody = process.geteuid?.() === 0 ? { uid: NOBODY, gid: NOBODY } : {};
-  const { status, stdout, stderr, error } = spawnSync(file, args, { cwd: folder, env, encoding: 'utf8', ...nobody });
+/** Who uses the package: nobody, where these tests are root's. */
+const user = process.geteuid?.() === 0 ? { uid: NOBODY, gid: NOBODY } : {};
+
+function attempt(folder: string, [file = '', ...args]: string[], as: { uid?: number; gid?: number } = user) {
+  const { status, stdout, stderr, error } = spawnSync(file, args, { cwd: folder, env, encoding: 'utf8', ...as });
   if (error) throw error;
   return { status, stdout, stderr };
 }
 
-function run(folder: string, command: string[]): string {
-  const { status, stdout, stderr } = attempt(folder, command);
+function run(folder: string, command: string[], as = user): string {
+  const { status, stdout, stderr } = attempt(folder, command, as);
   assert.equal(status, 0, `${command.join(' ')}\n${stdout}${stderr}`);
   return stdout;
 }
 
-/** A folder that nobody may write to. */
+/** Runs one of the project's own tools, which may lie where nobody gets. */
+const inspect = (name: string, ...args: string[]): string => run(project, node(join(root, 'node_modules/.bin', name), ...args), {});
+
+/** A folder that the user may write to. */
 function makeFolder(path: string): void {
   mkdirSync(path, { recursive: true });
   if (process.geteuid?.() === 0) chownSync(path, NOBODY, NOBODY);
@@ -116,10 +119,10 @@ describe('the package', () => {
     writeFileSync(join(project, 'typed.cts'), `import blkfilter = require('blkfilter'); ${typed}`);
     const options = ['--noEmit', '--strict', '--target', 'es2023', '--module', 'nodenext', '--types', 'node'];
     const typeRoots = ['--typeRoots', join(root, 'node_modules/@types'), '--lib', 'es2023,esnext.disposable'];
-    run(project, node(tool('tsc'), ...options, ...typeRoots, 'typed.mts', 'typed.cts'));
-    run(project, node(tool('publint'), 'run', '--strict', tarball));
+    inspect('tsc', ...options, ...typeRoots, 'typed.mts', 'typed.cts');
+    inspect('publint', 'run', '--strict', tarball);
     // A CommonJS module may require an ES module: every Node can that the package takes.
-    run(project, node(tool('attw'), tarball, '--profile', 'node16', '--ignore-rules', 'cjs-resolves-to-esm'));
+    inspect('attw', tarball, '--profile', 'node16', '--ignore-rules', 'cjs-resolves-to-esm');
   });
 
   it('has a command', () => {
