@@ -2,8 +2,11 @@
 #include "poll.h"
 
 #include <fcntl.h>
+#include <poll.h>
+#include <sys/eventfd.h>
 #include <unistd.h>
 
+#include <atomic>
 #include <cerrno>
 #include <string>
 #include <utility>
@@ -12,54 +15,94 @@
 
 namespace {
 
-int EventsFrom(const Napi::Value& value) {
+short EventsFrom(const Napi::Value& value) {
   const std::string what = value.As<Napi::String>().Utf8Value();
-  if (what == "readable") return UV_READABLE;
-  if (what == "exceptional") return UV_PRIORITIZED;
+  if (what == "readable") return POLLIN;
+  if (what == "exceptional") return POLLPRI;
   throw Napi::TypeError::New(value.Env(), "neither 'readable' nor 'exceptional'");
 }
 
-Napi::Error ErrorFrom(Napi::Env env, int error) {
+Napi::Error ErrorFrom(Napi::Env env, int error, const char* syscall) {
   Napi::Error thrown = Napi::Error::New(env, "system call failed");
-  SystemError(error, "poll").DescribeOn(thrown.Value());
+  SystemError(error, syscall).DescribeOn(thrown.Value());
   return thrown;
 }
 
 }  // namespace
 
-// What libuv holds on to. It gives it back, without the descriptor, some time after it was told to: its Poll may be gone.
+// What the thread works with. It may outlive its Poll by what is on its way to be delivered.
 struct Poll::Watcher {
-  uv_poll_t handle;
-  Poll* owner;
-  int fd;
-  napi_async_cleanup_hook_handle hook;
+  ~Watcher() {
+    if (fd >= 0) close(fd);
+    if (control >= 0) close(control);
+  }
+
+  // Wakes the thread: to poll, or to end.
+  void Wake() const { eventfd_write(control, 1); }
+
+  int fd = -1;
+  int control = -1;
+  short events = 0;
+  std::atomic<bool> ended{false};
+  // Null when it was stopped. For the environment's own thread.
+  Poll* owner = nullptr;
+};
+
+// What the thread found: an errno, or 0 when the descriptor is ready.
+struct Poll::Outcome {
+  std::shared_ptr<Watcher> watcher;
+  int error;
 };
 
 Napi::Function Poll::Define(Napi::Env env) {
   return DefineClass(env, "Poll", {InstanceMethod<&Poll::Wait>("wait"), InstanceMethod<&Poll::Close>("close")});
 }
 
-Poll::Poll(const Napi::CallbackInfo& info)
-    : Napi::ObjectWrap<Poll>(info), events_(EventsFrom(info[1])), context_(info.Env(), "blkfilter:Poll") {
-  uv_loop_t* loop;
-  if (napi_get_uv_event_loop(info.Env(), &loop) != napi_ok) throw Napi::Error::New(info.Env());
+Poll::Poll(const Napi::CallbackInfo& info) : Napi::ObjectWrap<Poll>(info), env_(info.Env()) {
+  auto watcher = std::make_shared<Watcher>();
+  watcher->events = EventsFrom(info[1]);
+  watcher->fd = fcntl(info[0].As<Napi::Number>().Int32Value(), F_DUPFD_CLOEXEC, 0);
+  if (watcher->fd < 0) throw ErrorFrom(info.Env(), errno, "fcntl");
+  watcher->control = eventfd(0, EFD_CLOEXEC);
+  if (watcher->control < 0) throw ErrorFrom(info.Env(), errno, "eventfd");
 
-  const int fd = fcntl(info[0].As<Napi::Number>().Int32Value(), F_DUPFD_CLOEXEC, 0);
-  if (fd < 0) throw ErrorFrom(info.Env(), errno);
-  auto* watcher = new Watcher{{}, this, fd, nullptr};
-  const int status = uv_poll_init(loop, &watcher->handle, fd);
-  if (status != 0) {
-    close(fd);
-    delete watcher;
-    throw ErrorFrom(info.Env(), -status);
-  }
-  watcher->handle.data = watcher;
-  napi_add_async_cleanup_hook(info.Env(), OnTeardown, watcher, &watcher->hook);
+  channel_ = Channel::New(env_, "blkfilter:Poll", 0, 1);
+  channel_.Unref(env_);
+  watcher->owner = this;
   watcher_ = watcher;
+  thread_ = std::thread(Run, watcher, channel_);
+  // Hooks run in the opposite order, so the thread is gone before its channel.
+  napi_add_env_cleanup_hook(env_, OnTeardown, this);
 }
 
-// Collected: nobody waits, for waiting keeps it.
-Poll::~Poll() { Release(); }
+// Collected: nobody waits any more, for waiting keeps it.
+Poll::~Poll() { Stop(); }
+
+void Poll::OnTeardown(void* self) { static_cast<Poll*>(self)->Stop(); }
+
+// The thread: sleeps until somebody waits, polls, tells, and sleeps again.
+void Poll::Run(const std::shared_ptr<Watcher>& watcher, Channel channel) {
+  eventfd_t value;
+  while (eventfd_read(watcher->control, &value) == 0 && !watcher->ended) {
+    pollfd fds[] = {{watcher->fd, watcher->events, 0}, {watcher->control, POLLIN, 0}};
+    int ready;
+    do {
+      ready = poll(fds, 2, -1);
+    } while (ready < 0 && errno == EINTR);
+    const int error = ready < 0 ? errno : (fds[0].revents & POLLNVAL) ? EBADF : 0;
+    if (error == 0 && fds[0].revents == 0) continue;
+
+    auto* outcome = new Outcome{watcher, error};
+    if (channel.NonBlockingCall(outcome) != napi_ok) delete outcome;
+  }
+  channel.Release();
+}
+
+void Poll::Deliver(Napi::Env env, Napi::Function, void*, Outcome* outcome) {
+  const std::unique_ptr<Outcome> owned(outcome);
+  // Without an environment nobody can see a promise settle; and one that was stopped has settled all.
+  if (env != nullptr && owned->watcher->owner != nullptr) owned->watcher->owner->Settle(owned->error, true);
+}
 
 Napi::Value Poll::Wait(const Napi::CallbackInfo& info) {
   auto deferred = Napi::Promise::Deferred::New(info.Env());
@@ -68,62 +111,41 @@ Napi::Value Poll::Wait(const Napi::CallbackInfo& info) {
     return deferred.Promise();
   }
   if (waiting_.empty()) {
-    const int status = uv_poll_start(&watcher_->handle, events_, OnEvent);
-    if (status != 0) throw ErrorFrom(info.Env(), -status);
+    channel_.Ref(env_);
     Ref();
+    watcher_->Wake();
   }
   waiting_.push_back(deferred);
   return deferred.Promise();
 }
 
 Napi::Value Poll::Close(const Napi::CallbackInfo& info) {
-  Release();
+  Stop();
   Settle(0, false);
   return info.Env().Undefined();
 }
 
-void Poll::Release() {
+void Poll::Stop() {
   if (watcher_ == nullptr) return;
-  Watcher* watcher = std::exchange(watcher_, nullptr);
-  watcher->owner = nullptr;
-  uv_close(reinterpret_cast<uv_handle_t*>(&watcher->handle), OnClosed);
-  close(watcher->fd);
+  napi_remove_env_cleanup_hook(env_, OnTeardown, this);
+  watcher_->owner = nullptr;
+  watcher_->ended = true;
+  watcher_->Wake();
+  thread_.join();
+  watcher_ = nullptr;
 }
 
 void Poll::Settle(int error, bool ready) {
   // Settling one may run JavaScript, which may wait again.
   const auto settled = std::exchange(waiting_, {});
   if (settled.empty()) return;
+  if (watcher_ != nullptr) channel_.Unref(env_);
   Unref();
   for (const Napi::Promise::Deferred& deferred : settled) {
     if (error != 0) {
-      deferred.Reject(ErrorFrom(Env(), error).Value());
+      deferred.Reject(ErrorFrom(Env(), error, "poll").Value());
     } else {
       deferred.Resolve(Napi::Boolean::New(Env(), ready));
     }
   }
-}
-
-void Poll::OnEvent(uv_poll_t* handle, int error, int) {
-  Poll* self = static_cast<Watcher*>(handle->data)->owner;
-  uv_poll_stop(handle);
-  try {
-    Napi::HandleScope scope(self->Env());
-    Napi::CallbackScope callback(self->Env(), self->context_);
-    self->Settle(-error, true);
-  } catch (...) {
-    // The environment is being torn down, so no JavaScript runs any more. Letting the exception out would end the process.
-  }
-}
-
-void Poll::OnClosed(uv_handle_t* handle) {
-  auto* watcher = static_cast<Watcher*>(handle->data);
-  napi_remove_async_cleanup_hook(watcher->hook);
-  delete watcher;
-}
-
-// The environment ends, and waits until the hook is removed. Nobody can see a promise settle any more.
-void Poll::OnTeardown(napi_async_cleanup_hook_handle, void* data) {
-  auto* watcher = static_cast<Watcher*>(data);
-  if (watcher->owner != nullptr) watcher->owner->Release();
 }

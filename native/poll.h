@@ -1,15 +1,19 @@
 // SPDX-License-Identifier: MIT
-// Waiting for a file descriptor, on the event loop and not in a thread.
+// Waiting for a file descriptor.
 #ifndef BLKFILTER_POLL_H
 #define BLKFILTER_POLL_H
 
 #include <napi.h>
-#include <uv.h>
 
+#include <memory>
+#include <thread>
 #include <vector>
 
-// new Poll(fd, 'readable' | 'exceptional'); makes `fd` non-blocking. It polls a duplicate of its own, so it does not
-// matter when `fd` is closed, or what is opened by that number next.
+// new Poll(fd, 'readable' | 'exceptional'). It polls a duplicate of its own, so it does not matter when `fd` is closed, or
+// what is opened by that number next.
+//
+// A thread of its own does, for Node-API offers nothing that would: libuv is no part of it, whose headers are missing
+// where only those of Node-API are, and which the prebuilt addon must not depend on.
 class Poll : public Napi::ObjectWrap<Poll> {
  public:
   static Napi::Function Define(Napi::Env env);
@@ -19,6 +23,9 @@ class Poll : public Napi::ObjectWrap<Poll> {
 
  private:
   struct Watcher;
+  struct Outcome;
+  static void Deliver(Napi::Env env, Napi::Function, void*, Outcome* outcome);
+  using Channel = Napi::TypedThreadSafeFunction<void, Outcome, Deliver>;
 
   // wait(): a promise of true when it is ready, of false when it is closed meanwhile. Keeps the process running; a Poll
   // that nobody waits on does not.
@@ -26,15 +33,15 @@ class Poll : public Napi::ObjectWrap<Poll> {
   // close(): once more does nothing.
   Napi::Value Close(const Napi::CallbackInfo& info);
 
-  void Release();
+  static void Run(const std::shared_ptr<Watcher>& watcher, Channel channel);
+  static void OnTeardown(void* self);
+  void Stop();
   void Settle(int error, bool ready);
-  static void OnEvent(uv_poll_t* handle, int error, int events);
-  static void OnClosed(uv_handle_t* handle);
-  static void OnTeardown(napi_async_cleanup_hook_handle hook, void* watcher);
 
-  const int events_;
-  Watcher* watcher_ = nullptr;
-  Napi::AsyncContext context_;
+  const napi_env env_;
+  std::shared_ptr<Watcher> watcher_;
+  std::thread thread_;
+  Channel channel_;
   std::vector<Napi::Promise::Deferred> waiting_;
 };
 

@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: MIT
 import { closeSync, openSync } from 'node:fs';
-import { setImmediate as afterPolling } from 'node:timers/promises';
 import { z } from 'zod';
 
 import { mountTable, mountTableFile } from '../mounts.js';
@@ -39,6 +38,7 @@ class Waiter {
   readonly #polls: NativePoll[];
   readonly #waiting = new Set<NativePoll>();
   #wake: (() => void) | undefined;
+  #fail: ((error: unknown) => void) | undefined;
 
   constructor(polls: NativePoll[]) {
     this.#polls = polls;
@@ -46,18 +46,24 @@ class Waiter {
 
   /** Begins to wait. What is waited for already is not asked again. */
   arm(): Promise<void> {
-    const woken = new Promise<void>((resolve) => (this.#wake = resolve));
+    const woken = new Promise<void>((resolve, reject) => {
+      this.#wake = resolve;
+      this.#fail = reject;
+    });
     for (const poll of this.#polls) if (!this.#waiting.has(poll)) void this.#wait(poll);
     return woken;
   }
 
   async #wait(poll: NativePoll): Promise<void> {
     this.#waiting.add(poll);
-    // Of a loss the kernel tells by an error of the socket, which libuv reports as a failure of polling. Receiving tells
-    // what it is.
-    await poll.wait().catch(() => undefined);
-    this.#waiting.delete(poll);
-    this.#wake?.();
+    try {
+      await poll.wait();
+      this.#wake?.();
+    } catch (error) {
+      this.#fail?.(error);
+    } finally {
+      this.#waiting.delete(poll);
+    }
   }
 }
 
@@ -68,10 +74,8 @@ async function* follow(socket: UeventSocket, waiter: Waiter, stop: AbortSignal):
   yield* mounts.mounted(await mountTable(), { present: true });
   for (;;) {
     const woken = waiter.arm();
-    // A poll of the mount table takes its news away, and the first is made when the event loop gets to it: only what is
-    // mounted after that wakes this up. So the table is read once that is done.
-    await afterPolling();
     if (stop.aborted) return;
+    // What is mounted after this reading is news to the poll, whether that has begun yet or not.
     // The table comes first, so that what was mounted is on a device that the messages have told of. What was unmounted
     // is told before them, because one unmounts before one removes.
     const table = await mountTable();
