@@ -9,6 +9,7 @@ import { after, afterEach, before, describe, it } from 'node:test';
 
 import { modules } from 'blkfilter';
 
+import { loadModules, MODULES, unloadModules } from './support/modules.js';
 import { run, sh } from './support/run.js';
 
 const folder = `/lib/modules/${release()}`;
@@ -28,7 +29,7 @@ describe('module install', { skip: unable }, () => {
   let earlier: string[];
 
   before(() => {
-    run('rmmod', 'blkfilter_cbt', 'blkfilter');
+    unloadModules();
     // A kernel that has no other modules: that is enough, and takes depmod no time.
     const headers = run('readlink', '-f', `${folder}/build`).trim();
     sh(`mount -t tmpfs tmpfs ${folder}; ln -s ${headers} ${folder}/build`);
@@ -44,14 +45,14 @@ describe('module install', { skip: unable }, () => {
 
   after(() => {
     run('umount', folder);
-    run('modprobe', 'blkfilter_cbt');
+    loadModules();
   });
 
   it('with DKMS, which builds them again for each kernel', async () => {
     await modules.install();
     assert.match(sh('dkms status'), /^blkfilter\/\S+, .*: installed$/m);
     assert.match(file('blkfilter_cbt'), /\/updates\/dkms\/blkfilter_cbt\.ko$/);
-    run('modprobe', 'blkfilter_cbt');
+    loadModules();
     for (const { loaded, installed } of await modules.status()) assert.deepEqual({ loaded, installed }, { loaded: true, installed: true });
   });
 
@@ -60,7 +61,7 @@ describe('module install', { skip: unable }, () => {
     try {
       await modules.install();
       assert.equal(file('blkfilter'), `${folder}/updates/blkfilter/blkfilter.ko`);
-      assert.equal(sh('grep -v "#" /etc/modules-load.d/blkfilter.conf'), 'blkfilter\nblkfilter_cbt\n');
+      assert.equal(sh('grep -v "#" /etc/modules-load.d/blkfilter.conf'), MODULES.map((name) => `${name}\n`).join(''));
 
       const keys = mkdtempSync('/tmp/keys-');
       sh(`cd ${keys}; openssl req -new -x509 -newkey rsa:2048 -nodes -subj /CN=somebody/ -keyout key -outform DER -out cert 2>&1`);

@@ -11,6 +11,7 @@ import {
   type GuardCounters,
   type GuardRule,
 } from '../../index.js';
+import { example } from '../example.js';
 import { answer, paint, table, type OutputOptions } from '../output.js';
 import { parseRule } from '../rule-spec.js';
 
@@ -107,4 +108,5 @@ export function addGuard(program: Command): void {
     .option('--json', 'print JSON')
     .addHelpText('after', help)
     .action((path: string, flags: GuardFlags) => guard(path, rules, flags));
+  example(command, 'blkfilter guard /dev/sdb --read-only');
 }

@@ -10,6 +10,7 @@ import {
   type TraceOptions,
   type TraceStream,
 } from '../../index.js';
+import { example } from '../example.js';
 import { stoppable } from '../interrupt.js';
 import { paint, readerGone, write, type OutputOptions } from '../output.js';
 import { JsonLines, TextLines, type Lines } from '../trace/lines.js';
@@ -123,7 +124,7 @@ function parseId(text: string): number {
 }
 
 export function addTrace(program: Command): void {
-  program
+  const command = program
     .command('trace DEV')
     .description('show every request to a device, until it is interrupted')
     .option('--ops <list>', 'only these operations, such as read,write')
@@ -136,4 +137,5 @@ export function addTrace(program: Command): void {
     .option('--summary <seconds>', 'show rates, latencies and the hottest areas so often, instead of requests', parseSeconds)
     .option('--json', 'print JSON, an object a line')
     .action(trace);
+  example(command, 'blkfilter trace /dev/sdb --ops write --summary 2');
 }

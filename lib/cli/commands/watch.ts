@@ -2,6 +2,7 @@
 import { InvalidArgumentError, type Command } from 'commander';
 
 import { SECTOR_SIZE, formatSize, watchDevices, type DeviceEvent } from '../../index.js';
+import { example } from '../example.js';
 import { write, type OutputOptions } from '../output.js';
 
 const names = ['add', 'change', 'remove', 'online', 'offline', 'mount', 'umount', 'attach', 'detach'] as const;
@@ -84,10 +85,11 @@ function parseEvents(text: string): Name[] {
 }
 
 export function addWatch(program: Command): void {
-  program
+  const command = program
     .command('watch')
     .description('show the devices, mounts and filters that are there, and then what happens to them')
     .option('--events <names>', 'only these, such as add,remove; all unless told', parseEvents)
     .option('--json', 'print JSON, an object a line')
     .action(watch);
+  example(command, 'blkfilter watch --events add,remove,mount,umount --json');
 }
