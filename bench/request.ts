@@ -6,7 +6,7 @@ import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { setTimeout as sleep } from 'node:timers/promises';
 
-import { open } from 'blkfilter';
+import { open, type FilterTypes, type GuardRule, type OptionsOf } from 'blkfilter';
 
 import { figureOf, grouped, program, sh, table, type Figure } from './measure.js';
 
@@ -37,10 +37,12 @@ interface Row {
   first?: () => unknown;
 }
 
-async function attach(devices: string[], filter: string, options?: object): Promise<() => Promise<void>> {
+type End = () => Promise<void>;
+
+const attachTo = (...devices: string[]) => async <Name extends keyof FilterTypes>(filter: Name, options?: OptionsOf<Name>): Promise<End> => {
   for (const path of devices) {
     await using device = await open(path);
-    await device.attach(filter as 'cbt', options);
+    await device.attach(filter, options);
   }
   return async () => {
     for (const path of devices) {
@@ -50,10 +52,24 @@ async function attach(devices: string[], filter: string, options?: object): Prom
     // The hook lingers for a second.
     await sleep(1500);
   };
+};
+const attach = attachTo(DISK);
+
+/** One after the other, and undone in the opposite order. */
+async function allOf(...begins: (() => Promise<End>)[]): Promise<End> {
+  const ends: End[] = [];
+  for (const begin of begins) ends.unshift(await begin());
+  return async () => {
+    for (const end of ends) await end();
+  };
 }
 
+/** Rules that apply to no request of this benchmark. */
+const guardRules = (count: number): GuardRule[] =>
+  Array.from({ length: count }, (_, i) => ({ action: 'deny', operations: ['write'], range: { sector: SECTORS - 1 - i, count: 1 } }));
+
 /** Starts a program that sees requests go by, and gives what ends it. */
-async function running(command: string, ...args: string[]): Promise<() => Promise<void>> {
+async function running(command: string, ...args: string[]): Promise<End> {
   const child = spawn(command, args, { stdio: ['ignore', 'pipe', 'inherit'] });
   const ended = once(child, 'exit');
   child.stdout.resume();
@@ -97,23 +113,48 @@ const rows: Row[] = [
   {
     title: 'another device attached',
     how: 'blkfilter attach /dev/nullb1 cbt',
-    begin: () => attach(OTHERS.slice(0, 1), 'cbt'),
+    begin: () => attachTo('/dev/nullb1')('cbt'),
   },
   {
     title: '64 other devices attached',
     how: 'the same for nullb1 to nullb64',
-    begin: () => attach(OTHERS, 'cbt'),
+    begin: () => attachTo(...OTHERS)('cbt'),
   },
   {
     title: '**cbt, block marked already**',
     how: 'blkfilter attach /dev/nullb0 cbt; all blocks were written before',
-    begin: () => attach([DISK], 'cbt'),
+    begin: () => attach('cbt'),
   },
   {
     title: 'cbt, first write to the block in the epoch',
     how: 'blkfilter checkpoint /dev/nullb0, then one write into each block of 1 GiB',
-    begin: () => attach([DISK], 'cbt'),
+    begin: () => attach('cbt'),
     first: checkpoint,
+  },
+  {
+    title: 'trace, nobody reads',
+    how: 'blkfilter attach /dev/nullb0 trace',
+    begin: () => attach('trace'),
+  },
+  {
+    title: 'trace, with a reader (which the figure includes)',
+    how: 'for await (const batch of trace.batches()) …',
+    begin: () => allOf(() => attach('trace'), () => running('node', program('tracer.js'), DISK)),
+  },
+  {
+    title: 'guard, 1 rule',
+    how: 'blkfilter guard /dev/nullb0 --deny write:134217727',
+    begin: () => attach('guard', { rules: guardRules(1) }),
+  },
+  {
+    title: 'guard, 100 rules',
+    how: '100 of them',
+    begin: () => attach('guard', { rules: guardRules(100) }),
+  },
+  {
+    title: 'cbt, trace that nobody reads, and guard with 1 rule',
+    how: 'all three',
+    begin: () => allOf(() => attach('cbt'), () => attach('trace'), () => attach('guard', { rules: guardRules(1) })),
   },
   {
     title: 'dm-linear on top',
@@ -176,7 +217,7 @@ async function measure(device: string, first: Row['first']): Promise<(Figure | u
 export async function requests(): Promise<string> {
   sh('modprobe null_blk queue_mode=2 irqmode=0 memory_backed=0 gb=64 submit_queues=1 nr_devices=65; modprobe brd rd_nr=1 rd_size=65536; modprobe -a dm-mod dm-era');
   const bare = await measure(DISK, undefined);
-  sh('modprobe blkfilter_cbt');
+  sh('modprobe -a blkfilter_cbt blkfilter_trace blkfilter_guard');
   const lines: string[][] = [['bare device (absolute)', ...bare.map((figure) => grouped(figure?.median ?? NaN)), 'io /dev/nullb0']];
   for (const { title, how, begin, device = DISK, first } of rows) {
     console.error(`bench: ${title}`);

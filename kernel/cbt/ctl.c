@@ -202,33 +202,36 @@ static int extents_collect(struct cbt_map *map, struct blkfilter_cbt_changes *c,
 {
 	sector_t sector = c->cursor, begun = 0, end = 0;
 	unsigned int runs = 0;
+	bool open = false;
 	int ret = 0;
 
 	while (sector < c->end && !ret) {
 		struct cbt_run run = map_run(map, sector, c->since);
 
+		/* Some hundred runs take no time. */
+		if (!(++runs % 512)) {
+			cond_resched();
+			if (fatal_signal_pending(current))
+				return -EINTR;
+		}
 		sector = min_t(sector_t, run.end, c->end);
-		if (run.start < sector && run.start != end) {
-			if (end)
+		if (run.start >= sector)
+			continue;
+		if (!open || run.start != end) {
+			if (open)
 				ret = extents_put(w, begun, end);
-			end = 0;
+			open = false;
 			if (c->count == c->capacity) {
 				sector = run.start;
 				break;
 			}
 			c->count++;
 			begun = run.start;
+			open = true;
 		}
-		if (run.start < sector)
-			end = sector;
-		/* A page's worth of runs takes no time. */
-		if (!(++runs % 512)) {
-			cond_resched();
-			if (fatal_signal_pending(current))
-				ret = -EINTR;
-		}
+		end = sector;
 	}
-	if (end && !ret)
+	if (open && !ret)
 		ret = extents_put(w, begun, end);
 	c->cursor = sector;
 	return ret ?: extents_flush(w);
