@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 import { readlinkSync } from 'node:fs';
 import { basename } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { z } from 'zod';
 
 import { errnoName } from '../errors.js';
@@ -10,6 +11,10 @@ import { SECTOR_SIZE, type Extent } from '../units.js';
 import { Filter } from './filter.js';
 
 const streamOptions = z.strictObject({ signal: signal.optional() });
+
+/** Where fewer events come at a time, they are gathered for so many ms: to wake up for each costs more than the requests do. */
+const FEW = 1000;
+const GATHER = 10;
 
 /** Names of operations, as a list or as text with commas. */
 const operations = z
@@ -207,6 +212,7 @@ function sectorsOf(position: number, length: number): Extent {
 export class TraceStream implements AsyncIterable<TraceEvent> {
   readonly #stream: NativeStream;
   readonly #poll: NativePoll;
+  #closed = false;
   readonly #signal: AbortSignal | undefined;
   readonly #abort = (): void => {
     this.close();
@@ -249,10 +255,14 @@ export class TraceStream implements AsyncIterable<TraceEvent> {
    */
   async *batches(): AsyncGenerator<TraceBatch, TraceEnd | undefined> {
     try {
+      let few = true;
       // Each batch waits for a turn of the event loop, so that a busy device does not keep everything else from running.
       while (this.#ended === undefined && (await this.#poll.wait())) {
+        if (few) await sleep(GATHER);
         this.#signal?.throwIfAborted();
+        if (this.#closed) break;
         const columns = this.#stream.read();
+        few = columns === null || columns.length < FEW;
         if (columns === null) continue;
         for (const { count } of columns.drops) this.#dropped += count;
         if (columns.length > 0 || columns.drops.length > 0) yield new TraceBatch(columns);
@@ -267,6 +277,7 @@ export class TraceStream implements AsyncIterable<TraceEvent> {
 
   /** Ends it; whoever waits for an event gets none. Once more does nothing. */
   close(): void {
+    this.#closed = true;
     this.#signal?.removeEventListener('abort', this.#abort);
     this.#poll.close();
     this.#stream.close();
