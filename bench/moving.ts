@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 //
 // What it takes to bring a copy of a disk up to date of which 1 % has changed.
-import { sync } from 'blkfilter';
+import { open, sync } from 'blkfilter';
 
 import { figureOf, grouped, sh, table } from './measure.js';
 
@@ -73,5 +73,9 @@ export async function moving(): Promise<string> {
     least ??= median;
     rows.push([title, grouped(median, 3), grouped(spread, 3), grouped(median / least, 1)]);
   }
+  await using device = await open(SOURCE);
+  await device.detach('cbt');
+  await device.close();
+  sh('cd /sys/kernel/config/nullb; rmdir nullb0 nullb1; rmmod null_blk');
   return table([`${GIB} GiB, 1 % of the blocks of 64 KiB changed`, 's', 'spread', 'times the first'], rows);
 }

@@ -50,7 +50,7 @@ static __always_inline void bio_range(struct bio *bio, struct blkfilter_range *r
 {
 	range->sector = bio->bi_iter.bi_sector;
 	range->count = bio_sectors(bio);
-	if (likely(bio_op(bio) <= REQ_OP_WRITE))
+	if (likely(bio_op(bio) == REQ_OP_WRITE || bio_op(bio) == REQ_OP_READ))
 		return;
 
 	switch (bio_op(bio)) {
