@@ -22,12 +22,6 @@ short EventsFrom(const Napi::Value& value) {
   throw Napi::TypeError::New(value.Env(), "neither 'readable' nor 'exceptional'");
 }
 
-Napi::Error ErrorFrom(Napi::Env env, int error, const char* syscall) {
-  Napi::Error thrown = Napi::Error::New(env, "system call failed");
-  SystemError(error, syscall).DescribeOn(thrown.Value());
-  return thrown;
-}
-
 }  // namespace
 
 // What the thread works with. It may outlive its Poll by what is on its way to be delivered.
@@ -62,9 +56,9 @@ Poll::Poll(const Napi::CallbackInfo& info) : Napi::ObjectWrap<Poll>(info), env_(
   auto watcher = std::make_shared<Watcher>();
   watcher->events = EventsFrom(info[1]);
   watcher->fd = fcntl(info[0].As<Napi::Number>().Int32Value(), F_DUPFD_CLOEXEC, 0);
-  if (watcher->fd < 0) throw ErrorFrom(info.Env(), errno, "fcntl");
+  if (watcher->fd < 0) throw SystemError(errno, "fcntl").ToError(info.Env());
   watcher->control = eventfd(0, EFD_CLOEXEC);
-  if (watcher->control < 0) throw ErrorFrom(info.Env(), errno, "eventfd");
+  if (watcher->control < 0) throw SystemError(errno, "eventfd").ToError(info.Env());
 
   channel_ = Channel::New(env_, "blkfilter:Poll", 0, 1);
   channel_.Unref(env_);
@@ -143,7 +137,7 @@ void Poll::Settle(int error, bool ready) {
   Unref();
   for (const Napi::Promise::Deferred& deferred : settled) {
     if (error != 0) {
-      deferred.Reject(ErrorFrom(Env(), error, "poll").Value());
+      deferred.Reject(SystemError(error, "poll").ToError(Env()).Value());
     } else {
       deferred.Resolve(Napi::Boolean::New(Env(), ready));
     }

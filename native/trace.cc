@@ -275,9 +275,7 @@ Napi::Value TraceStream::Read(const Napi::CallbackInfo& info) {
     if (got < 0) throw SystemError(errno, "read", "trace");
     return BatchFrom(info.Env(), Records(reinterpret_cast<const uint8_t*>(buffer_.data()), got));
   } catch (const SystemError& failure) {
-    Napi::Error error = Napi::Error::New(info.Env(), "system call failed");
-    failure.DescribeOn(error.Value());
-    throw error;
+    throw failure.ToError(info.Env());
   }
 }
 

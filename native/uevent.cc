@@ -23,14 +23,6 @@ constexpr size_t kMessageSize = 8192;
 // One call does not hold up the event loop for longer than it takes to decode so many.
 constexpr int kMessagesPerCall = 1024;
 
-// A failure of a call that is made at once, on the environment's own thread.
-Napi::Error ErrorFrom(Napi::Env env, const char* syscall) {
-  const int error = errno;
-  Napi::Error thrown = Napi::Error::New(env, "system call failed");
-  SystemError(error, syscall).DescribeOn(thrown.Value());
-  return thrown;
-}
-
 // "ACTION@DEVPATH", then "KEY=VALUE" of which two are ACTION and DEVPATH again, each ended by a NUL.
 std::optional<Napi::Object> Decode(Napi::Env env, std::string_view message) {
   Napi::Object variables = Napi::Object::New(env);
@@ -52,7 +44,7 @@ std::optional<Napi::Object> Decode(Napi::Env env, std::string_view message) {
 // open(bytes): a socket that listens, with room for so many bytes of messages.
 Napi::Value Open(const Napi::CallbackInfo& call) {
   const int fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC | SOCK_NONBLOCK, NETLINK_KOBJECT_UEVENT);
-  if (fd < 0) throw ErrorFrom(call.Env(), "socket");
+  if (fd < 0) throw SystemError(errno, "socket").ToError(call.Env());
   const int bytes = call[0].As<Napi::Number>().Int32Value();
   // Beyond the system's limit with CAP_NET_ADMIN only; anyone else gets what the limit allows.
   if (setsockopt(fd, SOL_SOCKET, SO_RCVBUFFORCE, &bytes, sizeof(bytes)) != 0) {
@@ -62,7 +54,7 @@ Napi::Value Open(const Napi::CallbackInfo& call) {
   address.nl_family = AF_NETLINK;
   address.nl_groups = kKernelGroup;
   if (bind(fd, reinterpret_cast<sockaddr*>(&address), sizeof(address)) != 0) {
-    const Napi::Error error = ErrorFrom(call.Env(), "bind");
+    const Napi::Error error = SystemError(errno, "bind").ToError(call.Env());
     close(fd);
     throw error;
   }
@@ -90,7 +82,7 @@ Napi::Value Receive(const Napi::CallbackInfo& call) {
     const ssize_t length = recvmsg(fd, &header, 0);
     if (length < 0) {
       if (errno == EINTR) continue;
-      if (errno != ENOBUFS && errno != EAGAIN) throw ErrorFrom(env, "recvmsg");
+      if (errno != ENOBUFS && errno != EAGAIN) throw SystemError(errno, "recvmsg").ToError(env);
       lost = lost || errno == ENOBUFS;
       drained = errno == EAGAIN;
       continue;

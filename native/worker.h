@@ -25,6 +25,13 @@ struct SystemError : std::exception {
     if (request != nullptr) target.Set("request", request);
   }
 
+  // For a call that is made at once, on the environment's own thread.
+  Napi::Error ToError(Napi::Env env) const {
+    Napi::Error thrown = Napi::Error::New(env, what());
+    DescribeOn(thrown.Value());
+    return thrown;
+  }
+
   int error;
   const char* syscall;
   const char* request;
