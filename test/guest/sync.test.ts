@@ -92,17 +92,27 @@ describe('sync', () => {
     it(`by SIGKILL, ${KILLS} times: the next run is right`, async (t) => {
       mkdirSync(FOLDER, { recursive: true });
       const from = source();
+      /** Runs it, and kills it so many ms after its first word, unless it ended before; gives its status, and how long that took. */
+      const killedAfter = async (delay: number): Promise<{ status: number | null; took: number }> => {
+        const child = spawn('blkfilter', ['sync', from, IMAGE, '--json'], { stdio: ['ignore', 'pipe', 'inherit'] });
+        const ended = once(child, 'exit') as Promise<[number | null]>;
+        await once(child.stdout, 'data');
+        const began = Date.now();
+        const timer = setTimeout(() => child.kill('SIGKILL'), delay);
+        const [status] = await ended;
+        clearTimeout(timer);
+        return { status, took: Date.now() - began };
+      };
+      // How long one takes that is not killed: the kills are spread over that, however fast the machine is.
+      const whole = await killedAfter(60_000);
+      assert.equal(whole.status, 0);
       const ends: Record<string, number> = {};
       for (let round = 0; round < KILLS; round++) {
         changeSome(from, round, 200);
         // Now and then it is the first copy.
         if (round % 8 === 0) rmSync(IMAGE, { force: true });
         const hadCopy = existsSync(IMAGE);
-        const child = spawn('blkfilter', ['sync', from, IMAGE, '--json'], { stdio: ['ignore', 'pipe', 'inherit'] });
-        await once(child.stdout, 'data');
-        await new Promise((resolve) => setTimeout(resolve, (round / KILLS) * 600));
-        child.kill('SIGKILL');
-        const [status] = (await once(child, 'exit')) as [number | null];
+        const { status } = await killedAfter((round / KILLS) * whole.took);
         const { mode, reason } = await sync(from, IMAGE);
         // Killed at the very end, when all was done and said.
         const done = status === 0 || /^changes since epoch \d+$/.test(reason);

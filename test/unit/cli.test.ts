@@ -100,7 +100,9 @@ describe('a terminal', () => {
 });
 
 describe('colours', () => {
-  const seen = (command: string): string => spawnSync('script', ['-qec', command, '/dev/null'], { encoding: 'utf8', env: { ...process.env, TERM: 'xterm' } }).stdout;
+  // Only PATH: who runs the tests may want no colours, or say in other ways what they want.
+  const seen = (command: string): string =>
+    spawnSync('script', ['-qec', command, '/dev/null'], { encoding: 'utf8', env: { PATH: process.env.PATH, TERM: 'xterm' } }).stdout;
   const failing = `${process.execPath} ${main} attach /dev/null cbt`;
 
   it('are for terminals, and not where NO_COLOR says so', () => {
