@@ -23,7 +23,7 @@ static bool cbt_filter_bio(struct blkfilter *flt, struct bio *bio,
 {
 	struct cbt *cbt = container_of(flt, struct cbt, flt);
 
-	if (bio_op(bio) == REQ_OP_WRITE || blkfilter_changes_data(bio_op(bio)))
+	if (blkfilter_changes_data(bio_op(bio)))
 		map_mark(rcu_dereference_sched(cbt->map), range.sector, range.count,
 			 READ_ONCE(cbt->epoch));
 	return false;

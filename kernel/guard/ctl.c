@@ -3,6 +3,7 @@
  * The commands of guard; their structs are documented in the UAPI header.
  */
 #include <linux/capability.h>
+#include <linux/mm.h>
 #include <linux/percpu.h>
 #include <linux/slab.h>
 #include <linux/uaccess.h>
@@ -83,38 +84,49 @@ static u64 counter_sum(const struct guard_rules *rules, u32 rule)
 	return sum;
 }
 
-static int rules_to_user(const struct guard_rules *rules,
-			 const struct blkfilter_guard_rules *arg)
-{
-	u64 __user *counters = u64_to_user_ptr(arg->counters);
-	u32 i;
-
-	if (copy_to_user(u64_to_user_ptr(arg->rules), rules->rules,
-			 array_size(rules->count, sizeof(*rules->rules))))
-		return -EFAULT;
-	for (i = 0; i <= rules->count; i++) {
-		if (put_user(counter_sum(rules, i), &counters[i]))
-			return -EFAULT;
-	}
-	return 0;
-}
-
+/*
+ * The rules are copied under the lock and given to user space after it: a page fault
+ * may take as long as user space likes.
+ */
 static int guard_get_rules(struct guard *guard, struct blkfilter_guard_rules *arg)
 {
+	const u32 room = min_t(u32, arg->count, BLKFILTER_GUARD_RULES_MAX);
+	struct blkfilter_guard_rule *copy = kvcalloc(room, sizeof(*copy), GFP_KERNEL);
+	u64 *counters = kvcalloc(room + 1, sizeof(*counters), GFP_KERNEL);
 	const struct blkfilter_guard_rule *rest;
 	struct guard_rules *rules;
-	int ret = -EMSGSIZE;
+	int ret = -ENOMEM;
+	u32 i;
+
+	if (!copy || !counters)
+		goto out;
 
 	mutex_lock(&guard->rules_lock);
 	rules = guard_rules(guard);
-	if (arg->count >= rules->count)
-		ret = rules_to_user(rules, arg);
+	if (rules->count <= room) {
+		memcpy(copy, rules->rules, array_size(rules->count, sizeof(*copy)));
+		for (i = 0; i <= rules->count; i++)
+			counters[i] = counter_sum(rules, i);
+	}
 	rest = &rules->rules[rules->count];
 	arg->count = rules->count;
 	arg->action = rest->action;
 	arg->argument = rest->argument;
 	arg->held = hold_count(guard);
 	mutex_unlock(&guard->rules_lock);
+
+	ret = -EMSGSIZE;
+	if (arg->count > room)
+		goto out;
+	ret = 0;
+	if (copy_to_user(u64_to_user_ptr(arg->rules), copy,
+			 array_size(arg->count, sizeof(*copy))) ||
+	    copy_to_user(u64_to_user_ptr(arg->counters), counters,
+			 array_size(arg->count + 1, sizeof(*counters))))
+		ret = -EFAULT;
+out:
+	kvfree(counters);
+	kvfree(copy);
 	return ret;
 }
 
