@@ -23,12 +23,15 @@
  *	module NAME...		round: remove these modules, load them again
  *	poke GLOB FILTER...	open a device at random, a few calls at random, close
  *	ctl DEV			cbt's commands at random
+ *	meddle GLOB		open a device at random, attach guard and trace, change
+ *				rules, read streams, detach: at random; close
  *	io GLOB			write to a device at random
  */
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
 #include <glob.h>
+#include <poll.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdint.h>
@@ -45,6 +48,8 @@
 
 #include <linux/blk-filter.h>
 #include <linux/blkfilter/cbt.h>
+#include <linux/blkfilter/guard.h>
+#include <linux/blkfilter/trace.h>
 #include <linux/fs.h>
 
 #include "common.h"
@@ -56,13 +61,14 @@
 
 enum call {
 	ATTACH, DETACH, INFO, CHECKPOINT, CHANGES, BITMAP, OPEN, WRITE, REMOVE,
-	RESTORE, REREAD, ADD, DELETE, UNLOAD, LOAD, ATTACH_WINS, DETACH_WINS, CALLS
+	RESTORE, REREAD, ADD, DELETE, UNLOAD, LOAD, ATTACH_WINS, DETACH_WINS,
+	SET_RULES, GET_RULES, CONFIGURE, STREAM, READ, CALLS
 };
 
 static const char *const call_names[CALLS] = {
 	"attach", "detach", "info", "checkpoint", "changes", "bitmap", "open", "write",
 	"remove", "restore", "reread", "add", "delete", "unload", "load",
-	"attach-wins", "detach-wins",
+	"attach-wins", "detach-wins", "set-rules", "get-rules", "configure", "stream", "read",
 };
 
 static struct shared {
@@ -114,6 +120,15 @@ static int named(int fd, enum call call, const char *filter)
 				   &name));
 }
 
+static int filter_ctl(int fd, enum call call, const char *filter, uint32_t cmd, void *arg,
+		      uint32_t size)
+{
+	struct blkfilter_ctl ctl = { .cmd = cmd, .optlen = size, .opt = (uintptr_t)arg };
+
+	memcpy(ctl.name, filter, strnlen(filter, sizeof(ctl.name)));
+	return entered(call, ioctl(fd, BLKFILTER_CTL, &ctl));
+}
+
 static int command(int fd, enum call call)
 {
 	static struct blkfilter_cbt_extent extents[64];
@@ -134,12 +149,6 @@ static int command(int fd, enum call call)
 		struct blkfilter_cbt_changes changes;
 		struct blkfilter_cbt_bitmap bitmap;
 	} arg;
-	struct blkfilter_ctl ctl = {
-		.name = BLKFILTER_CBT_NAME,
-		.cmd = commands[call].cmd,
-		.optlen = commands[call].size,
-		.opt = (uintptr_t)&arg,
-	};
 
 	memset(&arg, 0, sizeof(arg));
 	if (call == CHANGES) {
@@ -152,7 +161,82 @@ static int command(int fd, enum call call)
 		arg.bitmap.bits = (uintptr_t)bits;
 		arg.bitmap.length = sizeof(bits);
 	}
-	return entered(call, ioctl(fd, BLKFILTER_CTL, &ctl));
+	return filter_ctl(fd, call, BLKFILTER_CBT_NAME, commands[call].cmd, &arg,
+			  commands[call].size);
+}
+
+/*
+ * Rules that change nothing but times. With up to 40 of them it matters which array
+ * they are in.
+ */
+static void set_rules(int fd)
+{
+	struct blkfilter_guard_rule rules[40];
+	struct blkfilter_guard_rules arg = {
+		.rules = (uintptr_t)rules,
+		.count = chance(40),
+		.action = BLKFILTER_GUARD_PASS,
+	};
+	unsigned int i;
+
+	for (i = 0; i < arg.count; i++) {
+		rules[i] = (struct blkfilter_guard_rule){
+			.sector = chance(100000),
+			.count = 1 + chance(1000),
+			.operations = 1 + chance(BLKFILTER_GUARD_OPERATIONS),
+			.action = chance(4) ? BLKFILTER_GUARD_DELAY : BLKFILTER_GUARD_PASS,
+			.chance = 1 + chance(BLKFILTER_GUARD_ALWAYS),
+		};
+		if (rules[i].action == BLKFILTER_GUARD_DELAY)
+			rules[i].argument = 1 + chance(chance(10) ? 10 : 60000);
+	}
+	filter_ctl(fd, SET_RULES, BLKFILTER_GUARD_NAME, BLKFILTER_GUARD_SET_RULES, &arg,
+		   sizeof(arg));
+}
+
+static void get_rules(int fd)
+{
+	static struct blkfilter_guard_rule rules[40];
+	static uint64_t counters[41];
+	struct blkfilter_guard_rules arg = {
+		.rules = (uintptr_t)rules,
+		.counters = (uintptr_t)counters,
+		.count = chance(3) ? 40 : chance(40),
+	};
+
+	filter_ctl(fd, GET_RULES, BLKFILTER_GUARD_NAME, BLKFILTER_GUARD_GET_RULES, &arg,
+		   sizeof(arg));
+}
+
+static void configure(int fd)
+{
+	struct blkfilter_trace_config config = {
+		.buffer = BLKFILTER_TRACE_BUFFER_MIN << chance(6),
+		.options = chance(2) ? BLKFILTER_TRACE_SEGMENTS : 0,
+		.pattern_length = chance(4),
+		.pattern = "ZZZ",
+	};
+
+	filter_ctl(fd, CONFIGURE, BLKFILTER_TRACE_NAME, BLKFILTER_TRACE_CONFIGURE, &config,
+		   sizeof(config));
+}
+
+/* Reads a stream for a moment, or leaves it at once. */
+static void stream(int fd)
+{
+	struct blkfilter_trace_open arg = { 0 };
+	static uint8_t records[65536];
+	struct pollfd ready;
+	int reads;
+
+	if (filter_ctl(fd, STREAM, BLKFILTER_TRACE_NAME, BLKFILTER_TRACE_OPEN, &arg, sizeof(arg)))
+		return;
+	ready = (struct pollfd){ .fd = arg.fd, .events = POLLIN };
+	for (reads = chance(20); reads > 0 && poll(&ready, 1, 20) > 0; reads--) {
+		if (entered(READ, read(arg.fd, records, sizeof(records))))
+			break;
+	}
+	close(arg.fd);
 }
 
 /* A device that matches, perhaps gone again by now; or -1. */
@@ -283,6 +367,41 @@ static void ctl(struct role *role)
 		if (command(fd, chance(20) ? (int[]){ INFO, CHANGES, BITMAP }[chance(3)] :
 					     CHECKPOINT))
 			pause_up_to(1000);
+	}
+}
+
+static void meddle(struct role *role)
+{
+	static const char *const filters[] = { BLKFILTER_GUARD_NAME, BLKFILTER_TRACE_NAME };
+	int fd, calls;
+
+	while (!stopped()) {
+		fd = open_any(role->words[1], O_RDONLY);
+		for (calls = chance(10); fd >= 0 && calls >= 0; calls--) {
+			switch (chance(8)) {
+			case 0:
+				named(fd, DETACH, filters[chance(2)]);
+				break;
+			case 1:
+				set_rules(fd);
+				break;
+			case 2:
+				get_rules(fd);
+				break;
+			case 3:
+				configure(fd);
+				break;
+			case 4:
+			case 5:
+				stream(fd);
+				break;
+			default:
+				named(fd, ATTACH, filters[chance(2)]);
+			}
+		}
+		if (fd >= 0)
+			close(fd);
+		pause_up_to(5000);
 	}
 }
 
@@ -464,6 +583,7 @@ static const struct {
 	{ "module", module, 2, 0 },
 	{ "poke", poke, 3, 1 },
 	{ "ctl", ctl, 2, 1 },
+	{ "meddle", meddle, 2, 1 },
 	{ "io", io, 2, 1 },
 };
 

@@ -32,6 +32,11 @@ const poked = {
   checkpoint: '0 ENOENT',
   changes: '0 ENOENT',
   bitmap: '0 ENOENT',
+  'set-rules': '0 ENOENT',
+  'get-rules': '0 ENOENT EMSGSIZE',
+  configure: '0 ENOENT',
+  stream: '0 ENOENT EBUSY',
+  read: '0',
   write: '0',
 };
 
@@ -44,6 +49,11 @@ const poking = {
   checkpoint: `${poked.checkpoint} ENODEV`,
   changes: `${poked.changes} ENODEV`,
   bitmap: `${poked.bitmap} ENODEV EINVAL`,
+  'set-rules': `${poked['set-rules']} ENODEV`,
+  'get-rules': `${poked['get-rules']} ENODEV`,
+  configure: `${poked.configure} ENODEV`,
+  stream: `${poked.stream} ENODEV`,
+  read: '0',
   write: '0 EIO ENXIO ENODEV ENOSPC',
 };
 
@@ -113,6 +123,8 @@ function assertRemoved(results: Results): void {
   // Most filters went with the disk.
   assert.ok(happened(results, 'attach') - (results.detach?.[0] ?? 0) > ROUNDS / 4, JSON.stringify(results));
   happened(results, 'write');
+  // In few rounds none may have met a device that had a filter of theirs.
+  if (ROUNDS >= 200) for (const call of ['set-rules', 'stream']) happened(results, call);
 }
 
 describe(`races, ${ROUNDS} rounds each`, () => {
@@ -182,6 +194,20 @@ describe(`races, ${ROUNDS} rounds each`, () => {
       happened(results, 'checkpoint');
     });
 
+    it('rules and streams, against fio, attach and detach', async (t) => {
+      const few = disks.slice(2, 6);
+      const load = await Load.start(few, '48M');
+      const roles = few.flatMap((disk) => [`pair ${disk} cbt`, `meddle ${disk}`, `meddle ${disk}`]);
+      const results = await race(each(few.length), ...roles);
+      // What guard still delays is let go.
+      await detachAll();
+      await load.stop();
+      report(t, results);
+      onlyResults(results, poked);
+      assert.ok(happened(results, 'attach') >= ROUNDS);
+      for (const call of ['set-rules', 'get-rules', 'configure', 'stream', 'read']) happened(results, call);
+    });
+
     it('all at random, of a filter that sleeps and one that does not', async (t) => {
       const results = await race(
         each(4),
@@ -207,7 +233,8 @@ describe(`races, ${ROUNDS} rounds each`, () => {
     const results = await race(
       each(disks.length),
       ...disks.map((address) => `delete ${address} cbt`),
-      ...series(5).map(() => 'poke /dev/sd[d-z]* cbt slow'),
+      ...series(4).map(() => 'poke /dev/sd[d-z]* cbt slow'),
+      ...series(2).map(() => 'meddle /dev/sd[d-z]*'),
       ...series(2).map(() => 'io /dev/sd[d-z]*'),
     );
     report(t, results);
@@ -221,7 +248,8 @@ describe(`races, ${ROUNDS} rounds each`, () => {
     const results = await race(
       each(nulls.names.length),
       ...nulls.names.map((name) => `power ${name} cbt`),
-      ...series(5).map(() => 'poke /dev/nullb* cbt slow'),
+      ...series(4).map(() => 'poke /dev/nullb* cbt slow'),
+      ...series(2).map(() => 'meddle /dev/nullb*'),
       ...series(2).map(() => 'io /dev/nullb*'),
     );
     report(t, results);
@@ -241,6 +269,7 @@ describe(`races, ${ROUNDS} rounds each`, () => {
       ...series(4).map(() => 'poke /dev/nullb*p* cbt slow'),
       `poke ${first} cbt slow`,
       `poke ${second} slow`,
+      'meddle /dev/nullb*',
       'io /dev/nullb*',
     );
     report(t, results);
