@@ -112,7 +112,8 @@ export class BlockDevice {
    * @returns the filter's handle: a {@link ChangeTracker} for `cbt`, a {@link Trace} for `trace`, a {@link Guard} for `guard`
    * @throws {BlkfilterError} `ERR_BLKFILTER_ARGUMENT` an option is wrong; `ENOENT` no such filter; `EALREADY`; `EBUSY`
    *   its altitude is taken; `ENOTSUP` not all I/O to the device could be known; `EPERM`; `ENODEV`; `EMODULE`. After an
-   *   error the filter is not attached by this call
+   *   error the filter is not attached by this call, with one exception: a guard whose rules are in force, while what
+   *   came before them is still in flight (see {@link Guard.setRules}), stays, and the error says so
    */
   async attach<Name extends string>(name: Name, options?: OptionsOf<Name>): Promise<HandleOf<Name>> {
     const filter = this.#handle(name);
@@ -126,8 +127,9 @@ export class BlockDevice {
     try {
       await untyped.configure?.(wanted);
     } catch (error) {
-      // Nothing half done. Should this fail too, the filter or the disk is gone, and the first error says more.
-      await untyped.detach().catch(() => undefined);
+      // Nothing half done; but a write blocker that blocks is not taken off because a write before it hangs. Should
+      // detaching fail too, the filter or the disk is gone, and the first error says more.
+      if (!untyped.inForce(error)) await untyped.detach().catch(() => undefined);
       throw error;
     }
     return filter;

@@ -209,8 +209,14 @@ const requests: Record<string, Record<string, Explain>> = {
       hint: 'package and modules may be of different versions: `blkfilter doctor` tells',
     }),
     ETIMEDOUT: () => ({
-      reason: 'the new rules are in force, but requests that the old ones let pass are still in flight',
-      hint: 'the disk or what lies below it hangs: `dmesg` may tell',
+      reason: 'guard is attached and the new rules are in force, but requests from before them are still in flight',
+      hint: 'the disk or what lies below it hangs: `dmesg` may tell; set the rules again to wait once more',
+    }),
+    ENOTSUP: () => ({
+      reason:
+        'guard is attached and the new rules are in force, but whether requests from before them are still in flight ' +
+        "cannot be known, because the device's I/O statistics are off",
+      hint: 'switch them on, `echo 1 > /sys/block/NAME/queue/iostats`, and set the rules again',
     }),
   },
   BLKFILTER_GUARD_GET_RULES: anyCtl,

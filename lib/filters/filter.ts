@@ -33,6 +33,14 @@ export class Filter {
   configure?(options: unknown): Promise<void>;
 
   /**
+   * Whether the options are in force although {@link configure} has failed with this.
+   * @internal
+   */
+  inForce(_error: unknown): boolean {
+    return false;
+  }
+
+  /**
    * Sends a command of the filter (`BLKFILTER_CTL`).
    * @param number the command, as the filter's UAPI header defines it
    * @param data the command's argument; it is copied

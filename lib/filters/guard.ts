@@ -211,6 +211,14 @@ export class Guard extends Filter {
   /**
    * Replaces all rules and the default at once, and begins to count anew. Requests that are being delayed are let go. When
    * this is done, all that the old rules let pass has completed: nothing that the new ones deny reaches the device.
+  /**
+   * What the kernel waits for comes after the rules are in place.
+   * @internal
+   */
+  override inForce(error: unknown): boolean {
+    return error instanceof BlkfilterError && (error.code === 'ETIMEDOUT' || error.code === 'ENOTSUP');
+  }
+
    * @throws {BlkfilterError} `ERR_BLKFILTER_ARGUMENT` a rule is wrong, and nothing was changed; `ETIMEDOUT` or `ENOTSUP`
    *   what is in flight did not complete, or cannot be known: the new rules are in force all the same; `EPERM`; `ENOENT`
    *   guard is not attached

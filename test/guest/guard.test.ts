@@ -228,6 +228,28 @@ describe('guard', () => {
 
   describe('delays', () => {
     const hour: GuardRule = { action: 'delay', operations: ['write'], delay: '60m' };
+  it('stays attached when its rules are in force and only what came before is not known to be over', async () => {
+    const array = '/dev/md0';
+    sh(`yes | MDADM_NO_UDEV=1 mdadm --create ${array} --level=0 --raid-devices=2 --run ${DISK} /dev/sdb 2>&1`);
+    const statisticsOf = '/sys/block/md0/queue/iostats';
+    // The control group is looked at when guard is there and its rules are not yet. Then its I/O statistics go off.
+    const cgroup = '/run/group';
+    sh(`mkdir ${cgroup}; mkfifo ${cgroup}/cgroup.procs`);
+    const between = inBackground('sh', '-euc', `exec 3> ${cgroup}/cgroup.procs; echo 0 > ${statisticsOf}`);
+    const device = await open(array);
+    const attaching = device.attach('guard', { rules: [readOnly, { action: 'pass', cgroup }] });
+    await assert.rejects(attaching, { code: 'ENOTSUP', message: /attached and the new rules are in force/ });
+    assert.equal((await between).status, 0);
+    assert.deepEqual(filters(array), ['guard']);
+    assert.match(write(array).stderr, /Input\/output error/);
+    sh(`echo 1 > ${statisticsOf}`);
+    const guard = await device.filter('guard');
+    await guard.setRules({ rules: [readOnly] });
+    await guard.detach();
+    await device.close();
+    sh(`MDADM_NO_UDEV=1 mdadm --stop ${array} 2>&1; wipefs -qa ${DISK} /dev/sdb; rm -r ${cgroup}`);
+  });
+
 
     it('last as long as they say, each its own', () =>
       guarded(

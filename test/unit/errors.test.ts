@@ -34,6 +34,8 @@ describe('the errno table', () => {
     ['BLKFILTER_CBT_CHANGES', 'EINVAL', /epoch or the range/, /from 1/],
     ['BLKFILTER_CBT_BITMAP', 'EINVAL', /epoch or the range/, /multiple of the block size/],
     ['BLKFILTER_CBT_MARK', 'EINVAL', /beyond the device/, /sectors/],
+    ['BLKFILTER_GUARD_SET_RULES', 'ETIMEDOUT', /attached and the new rules are in force/, /again/],
+    ['BLKFILTER_GUARD_SET_RULES', 'ENOTSUP', /attached and the new rules are in force/, /iostats/],
     ['BLKFILTER_CBT_INFO', 'ENOENT', /'cbt' is not attached/, /blkfilter attach/],
     ['BLKFILTER_CBT_CHECKPOINT', 'ETIMEDOUT', /in flight/, /hangs/],
     ['BLKFILTER_CBT_CHECKPOINT', 'ENOTSUP', /statistics are off/, /iostats/],
