@@ -128,6 +128,9 @@ async function cgroupId(path: string): Promise<number> {
   return (await stat(path)).ino;
 }
 
+/** Beyond the end of any device: to the kernel, sector 0 without a count is no range at all. */
+const END = Number.MAX_SAFE_INTEGER;
+
 const numberIn = (table: Record<string, number>, name: string): number => table[name] ?? 0;
 
 function toNativeAction(to: CheckedOptions['default']): NativeAction {
@@ -143,7 +146,7 @@ async function toNative(rule: CheckedRule): Promise<NativeRule> {
     ...toNativeAction(rule),
     operations: rule.operations?.reduce((bits, name) => bits | numberIn(operations, name), 0) ?? allOperations,
     sector: range?.sector ?? 0,
-    count: range?.count ?? 0,
+    count: range ? (range.count ?? END - range.sector) : 0,
     pid,
     cgroup: typeof cgroup === 'string' ? await cgroupId(cgroup) : cgroup,
     chance: Math.round(chance * always),
@@ -183,7 +186,7 @@ function fromNative(rule: NativeRule): GuardRule {
   return {
     ...fromNativeAction(rule),
     ...(rule.operations !== allOperations && { operations: named }),
-    ...((sector || count) && { range: { sector, ...(count && { count }) } }),
+    ...((sector || count) && { range: { sector, ...(count && sector + count < END && { count }) } }),
     ...(pid && { pid }),
     ...(cgroup && { cgroup }),
     ...(chance !== always && { chance: chance / always }),
@@ -209,9 +212,6 @@ export class Guard extends Filter {
   }
 
   /**
-   * Replaces all rules and the default at once, and begins to count anew. Requests that are being delayed are let go. When
-   * this is done, all that the old rules let pass has completed: nothing that the new ones deny reaches the device.
-  /**
    * What the kernel waits for comes after the rules are in place.
    * @internal
    */
@@ -219,6 +219,9 @@ export class Guard extends Filter {
     return error instanceof BlkfilterError && (error.code === 'ETIMEDOUT' || error.code === 'ENOTSUP');
   }
 
+  /**
+   * Replaces all rules and the default at once, and begins to count anew. Requests that are being delayed are let go. When
+   * this is done, all that the old rules let pass has completed: nothing that the new ones deny reaches the device.
    * @throws {BlkfilterError} `ERR_BLKFILTER_ARGUMENT` a rule is wrong, and nothing was changed; `ETIMEDOUT` or `ENOTSUP`
    *   what is in flight did not complete, or cannot be known: the new rules are in force all the same; `EPERM`; `ENOENT`
    *   guard is not attached

@@ -76,6 +76,7 @@ describe('guard', () => {
         { action: 'deny', operations: ['read', 'secure-erase', 'zone-append', 'other'], error: 'EILSEQ', range: { sector: 8, count: 8 } },
         { action: 'delay', delay: 3_600_000, range: { sector: 2 ** 40 }, pid: 4_000_000, chance: 0.000001 },
         { action: 'pass', cgroup: 123_456 },
+        { action: 'pass', range: { sector: 0 } },
       ];
       const rest = { action: 'deny', error: 'ENOSPC' } as const;
       await guarded(DISK, { rules, default: rest }, async (guard) => {
@@ -115,7 +116,8 @@ describe('guard', () => {
 
     it('a flush passes a write blocker, and is denied by its own name', async () => {
       const flush = () => attempt('dd', 'if=/dev/null', `of=${DISK}`, 'conv=fsync', 'count=0', 'status=none').status;
-      await guarded(DISK, { rules: [readOnly, { action: 'deny', operations: ['flush'], range: { sector: 0, count: 1 } }] }, async (guard) => {
+      const within = [{ sector: 0, count: 1 }, { sector: 0 }].map((range): GuardRule => ({ action: 'deny', operations: ['flush'], range }));
+      await guarded(DISK, { rules: [readOnly, ...within] }, async (guard) => {
         assert.equal(flush(), 0);
         assert.deepEqual(await applied(guard), [0, 0]);
         await guard.setRules({ rules: [{ action: 'deny', operations: ['flush'] }] });
