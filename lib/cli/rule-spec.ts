@@ -11,7 +11,7 @@ interface Part {
   read: (text: string) => unknown;
 }
 
-/** What may follow the operations. Each part is told by its form, and may stand anywhere. */
+/** What may follow the operations. Each part is told by its form, and may stand anywhere; but the control group is the last. */
 const parts: Record<string, Part> = {
   range: { form: /^\d+(-\d*)?$/, read: parseRange },
   error: { form: /^E[A-Z]+$/, of: 'deny', read: (text) => text },
@@ -20,6 +20,12 @@ const parts: Record<string, Part> = {
   pid: { form: /^pid=\d+$/, read: (text) => Number(text.slice('pid='.length)) },
   cgroup: { form: /^cgroup=./, read: (text) => text.slice('cgroup='.length) },
 };
+
+/** The parts of a rule. The names of control groups may have colons in them (containerd's do), so theirs ends the rule. */
+function split(spec: string): string[] {
+  const at = spec.indexOf(':cgroup=');
+  return at < 0 ? spec.split(':') : [...spec.slice(0, at).split(':'), spec.slice(at + 1)];
+}
 
 const examples: Record<Action, string> = {
   pass: 'read:0-2047 or write:pid=1',
@@ -38,7 +44,7 @@ export function parseRule(action: Action, spec: string): GuardRule {
       reason: `'${spec}' is no rule to ${action}: ${reason}`,
       hint: `write one such as ${examples[action]}`,
     });
-  const [operations = '', ...rest] = spec.split(':');
+  const [operations = '', ...rest] = split(spec);
   if (operations === '') throw wrong('it names no operation');
 
   const found: Record<string, unknown> = {};

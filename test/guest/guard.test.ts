@@ -119,7 +119,7 @@ describe('guard', () => {
       const within = [{ sector: 0, count: 1 }, { sector: 0 }].map((range): GuardRule => ({ action: 'deny', operations: ['flush'], range }));
       await guarded(DISK, { rules: [readOnly, ...within] }, async (guard) => {
         assert.equal(flush(), 0);
-        assert.deepEqual(await applied(guard), [0, 0]);
+        assert.deepEqual(await applied(guard), [0, 0, 0]);
         await guard.setRules({ rules: [{ action: 'deny', operations: ['flush'] }] });
         assert.equal(flush(), 1);
         assert.equal(write(DISK).status, 0);
@@ -228,8 +228,6 @@ describe('guard', () => {
     });
   });
 
-  describe('delays', () => {
-    const hour: GuardRule = { action: 'delay', operations: ['write'], delay: '60m' };
   it('stays attached when its rules are in force and only what came before is not known to be over', async () => {
     const array = '/dev/md0';
     sh(`yes | MDADM_NO_UDEV=1 mdadm --create ${array} --level=0 --raid-devices=2 --run ${DISK} /dev/sdb 2>&1`);
@@ -252,6 +250,8 @@ describe('guard', () => {
     sh(`MDADM_NO_UDEV=1 mdadm --stop ${array} 2>&1; wipefs -qa ${DISK} /dev/sdb; rm -r ${cgroup}`);
   });
 
+  describe('delays', () => {
+    const hour: GuardRule = { action: 'delay', operations: ['write'], delay: '60m' };
 
     it('last as long as they say, each its own', () =>
       guarded(
@@ -454,11 +454,12 @@ describe('guard', () => {
       { action: 'deny', operations: ['write'], error: 'ENOSPC', range: { sector: 0, count: 16 }, applied: 0 },
     ]);
     assert.deepEqual({ ...(typed.default as object), applied: 0 }, rest);
-    assert.equal(guard('--deny', 'write:0-7:ENOSPC', '--pass', 'all').held, 0);
+    assert.equal(guard('--deny', 'write:0-7:ENOSPC', '--fail', 'discard:7%', '--pass', 'all').held, 0);
     assert.match(write(DISK).stderr, /No space left/);
     assert.equal(write(DISK, 'seek=1').status, 0);
     const text = run('blkfilter', 'guard', DISK);
     assert.match(text, /^deny ENOSPC +write +0-7 +any +100% +1$/m);
+    assert.match(text, /^deny EIO +discard +all +any +7% +0$/m);
     assert.match(text, /^pass +all +all +any +100% +\d+$/m);
     run('blkfilter', 'detach', DISK, 'guard');
   });

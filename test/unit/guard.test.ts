@@ -23,6 +23,7 @@ describe('a rule on the command line', () => {
     ['delay', 'all:8-15:2s:50%', { action: 'delay', delay: 2000, range: { sector: 8, count: 8 }, chance: 0.5 }],
     ['pass', 'write:pid=42', { action: 'pass', operations: ['write'], pid: 42 }],
     ['pass', 'all:cgroup=/sys/fs/cgroup/a', { action: 'pass', cgroup: '/sys/fs/cgroup/a' }],
+    ['deny', 'all:1%:cgroup=/sys/fs/cgroup/a:b:1%', { action: 'deny', chance: 0.01, cgroup: '/sys/fs/cgroup/a:b:1%' }],
   ];
   for (const [action, spec, rule] of rules) {
     it(`--${action} ${spec}`, () => {

@@ -37,7 +37,8 @@ SPEC is OPS[:SECTORS][:ERRNO|TIME][:CHANCE%][:pid=PID][:cgroup=FOLDER], for exam
 
 OPS are joined by commas: read, write, flush, discard, secure-erase, write-zeroes,
 zone-append, zone-open, zone-close, zone-finish, zone-reset, other; change is any that
-changes data, all is any. \`blkfilter detach DEV guard\` ends it.
+changes data, all is any. FOLDER is all that follows, colons too.
+\`blkfilter detach DEV guard\` ends it.
 
 SG_IO and NVMe passthrough commands are no requests of the block layer: they are counted
 as bypassed, and cannot be denied.`;
@@ -52,12 +53,15 @@ function whose({ pid, cgroup }: GuardRule): string {
   return named.filter(Boolean).join(', ') || 'any';
 }
 
+/** The kernel counts in millionths. */
+const percent = (chance = 1): string => `${Number((chance * 100).toFixed(4))}%`;
+
 const row = (rule: GuardRule & { applied: number }, operations = 'all'): string[] => [
   show(rule),
   rule.operations?.join(',') ?? operations,
   rule.range ? `${rule.range.sector}-${rule.range.count ? rule.range.sector + rule.range.count - 1 : ''}` : 'all',
   whose(rule),
-  `${(rule.chance ?? 1) * 100}%`,
+  percent(rule.chance),
   String(rule.applied),
 ];
 
