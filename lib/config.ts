@@ -7,6 +7,7 @@ import { z } from 'zod';
 
 import { open, optionsOf } from './device.js';
 import { BlkfilterError } from './errors.js';
+import type { Filter } from './filters/filter.js';
 import { load } from './modules.js';
 import { check, filterName } from './options.js';
 import * as rules from './rules.js';
@@ -54,7 +55,7 @@ export interface Config {
 export interface Applied {
   device: string;
   filter: string;
-  /** Null when the filter is attached, by this call or since earlier. */
+  /** Null when the filter is attached, by this call or since earlier, and goes by the options that it is given. */
   error: BlkfilterError | null;
 }
 
@@ -88,13 +89,17 @@ async function attach({ device: path, filter, options }: ConfiguredDevice): Prom
     await device.attach<string>(filter, (options ?? {}) as Record<string, never>);
   } catch (error) {
     if (!isAlready(error, 'EALREADY')) throw error;
+    // By a rule, by hand or by an earlier call: with options of its own.
+    const attached: Filter = await device.filter<string>(filter);
+    if (options) await attached.reconfigure(check(optionsOf(filter), options, filter));
   } finally {
     await device.close();
   }
 }
 
 /**
- * Does what a configuration says: loads the modules, adds the rules, attaches the filters. What is done already stays.
+ * Does what a configuration says: loads the modules, adds the rules, attaches the filters. A filter that is attached already
+ * stays, and gets the options of its entry if there are any; `cbt` cannot change its own, so others are an error.
  * @param config as {@link read} gives it
  * @param wait for how many milliseconds to wait for devices that are not there yet
  * @returns for each device what became of it

@@ -6,7 +6,7 @@ import { ChangeBitmap, ExtentJoiner, type ExtentList } from '../extents.js';
 import { Freeze, type NotFrozen } from '../freeze.js';
 import { native } from '../native.js';
 import { check, checkAnswer, extent, generation, rangeEndsExactly, signal, size, whole } from '../options.js';
-import { SECTOR_SIZE, type Extent } from '../units.js';
+import { SECTOR_SIZE, formatSize, type Extent } from '../units.js';
 import { Filter } from './filter.js';
 
 /** Extents that one call may return: 256 KiB of them, however many there are in all. */
@@ -183,6 +183,22 @@ export class ChangeTracker extends Filter {
   override async configure({ blockSize }: { blockSize?: number }): Promise<void> {
     if (blockSize === undefined) return;
     await this.connection.call(this.name, (handle) => native().cbt.configure(handle, blockSize));
+  }
+
+  /**
+   * The map is made once: other options are an error.
+   * @internal
+   */
+  override async reconfigure({ blockSize }: { blockSize?: number }): Promise<void> {
+    const now = (await this.info()).blockSize;
+    if (blockSize === undefined || blockSize === now) return;
+    const { path } = this.connection;
+    throw new BlkfilterError({
+      code: 'EBUSY',
+      reason: `cbt is attached already, with blocks of ${formatSize(now)} and not of ${formatSize(blockSize)}`,
+      hint: `to take the new size, which begins a new generation: \`blkfilter detach ${path} cbt\`, then again; or write the old one`,
+      path,
+    });
   }
 
   /**

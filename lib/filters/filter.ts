@@ -33,6 +33,14 @@ export class Filter {
   configure?(options: unknown): Promise<void>;
 
   /**
+   * Gives the filter these options, whichever it was attached with earlier.
+   * @internal
+   */
+  async reconfigure(options: unknown): Promise<void> {
+    await this.configure?.(options);
+  }
+
+  /**
    * Whether the options are in force although {@link configure} has failed with this.
    * @internal
    */

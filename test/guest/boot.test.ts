@@ -5,7 +5,7 @@ import assert from 'node:assert/strict';
 import { existsSync, mkdirSync, rmSync, writeFileSync } from 'node:fs';
 import { after, before, describe, it } from 'node:test';
 
-import { boot, config, filteredDevices, open, rules } from 'blkfilter';
+import { boot, config, filteredDevices, open, readOnly, rules } from 'blkfilter';
 
 import { attempt, run, sh } from './support/run.js';
 
@@ -42,9 +42,21 @@ describe('at boot', () => {
     assert.equal(status, 1);
     const { devices } = JSON.parse(stdout) as { devices: { error: { code: string } | null }[] };
     assert.deepEqual(devices.map(({ error }) => error?.code), [undefined, 'ENOENT']);
+    await rules.remove(rule);
+
+    // Another block size is not in force, and rules of guard are, whoever attached it.
+    const outcomes = async (filter: string, options?: Record<string, unknown>) => {
+      const applied = await config.apply({ rules: [], devices: [{ device: '/dev/sda', filter, options }] });
+      return applied.map(({ error }) => error?.message);
+    };
+    assert.deepEqual(await outcomes('cbt'), [undefined]);
+    assert.match((await outcomes('cbt', { blockSize: '64KiB' }))[0] ?? '', /^EBUSY: .* of 4 KiB and not of 64 KiB/);
+    const guard = await device.attach('guard');
+    assert.deepEqual(await outcomes('guard', { rules: [readOnly] }), [undefined]);
+    assert.deepEqual((await guard.counters()).rules, [{ ...readOnly, applied: 0 }]);
+    await guard.detach();
     await tracker.detach();
     await device.close();
-    await rules.remove(rule);
     assert.deepEqual(await filteredDevices(), []);
   });
 
