@@ -6,7 +6,7 @@ import { release } from 'node:os';
 import { basename, dirname, join } from 'node:path';
 
 import { BlkfilterError } from './errors.js';
-import { build, known, needHeaders, status, unload, type ModuleStatus } from './modules.js';
+import { build, isSupported, known, status, unload, type ModuleStatus } from './modules.js';
 import { packageRoot, packageVersion } from './package.js';
 import { findTool, moduleTool, output } from './tools.js';
 
@@ -50,19 +50,31 @@ function dkmsConf(): string {
 const isSource = (path: string): boolean =>
   !basename(path).includes('.') || (/\.[ch]$/.test(path) && !path.endsWith('.mod.c'));
 
+const dkmsInstall = (kernel: string): Promise<void> =>
+  moduleTool(`install the modules for kernel ${kernel}`, 'dkms', 'install', `blkfilter/${packageVersion}`, '-k', kernel);
+
 async function installWithDkms(): Promise<void> {
   const tree = join(dkmsTree, `blkfilter-${packageVersion}`);
   await cp(join(packageRoot, 'kernel'), tree, { recursive: true, filter: isSource });
   await writeFile(join(tree, 'dkms.conf'), dkmsConf());
-  await moduleTool('install the modules', 'dkms', 'install', `blkfilter/${packageVersion}`, '-k', release());
+  await removeFromKernel(release());
+  await dkmsInstall(release());
 }
 
-async function installForThisKernel(): Promise<void> {
-  const folder = folderOf(release());
-  await mkdir(folder, { recursive: true });
-  for (const { built } of await build()) {
-    if (built) await cp(built, join(folder, basename(built)));
+/** For the other kernels, one of which may be the next to start: DKMS itself comes only to those that are installed later. */
+async function installForOthers(): Promise<void> {
+  for (const kernel of await readdir(kernels)) {
+    if (kernel === release() || !isSupported(kernel) || !existsSync(join(kernels, kernel, 'build'))) continue;
+    await removeFromKernel(kernel);
+    await dkmsInstall(kernel);
   }
+}
+
+async function installForThisKernel(built: string[]): Promise<void> {
+  const folder = folderOf(release());
+  await rm(folder, { recursive: true, force: true });
+  await mkdir(folder, { recursive: true });
+  for (const path of built) await cp(path, join(folder, basename(path)));
   await index(release());
 }
 
@@ -82,42 +94,56 @@ async function removeFromDkms(): Promise<void> {
   }
 }
 
-async function removeFromKernels(): Promise<void> {
-  for (const kernel of await readdir(kernels)) {
-    const folder = folderOf(kernel);
-    if (!existsSync(folder)) continue;
-    await rm(folder, { recursive: true });
-    // Others may have theirs beside ours.
-    await rmdir(dirname(folder)).catch(() => undefined);
-    // Of a kernel that was removed there is nothing else left.
-    if (existsSync(join(kernels, kernel, 'modules.dep'))) await index(kernel);
-  }
+async function removeFromKernel(kernel: string): Promise<void> {
+  const folder = folderOf(kernel);
+  if (!existsSync(folder)) return;
+  await rm(folder, { recursive: true });
+  // Others may have theirs beside ours.
+  await rmdir(dirname(folder)).catch(() => undefined);
+  // Of a kernel that was removed there is nothing else left.
+  if (existsSync(join(kernels, kernel, 'modules.dep'))) await index(kernel);
 }
 
 async function remove(): Promise<void> {
   await rm(loadedAtBoot, { force: true });
   await removeFromDkms();
-  await removeFromKernels();
+  for (const kernel of await readdir(kernels)) await removeFromKernel(kernel);
+}
+
+/** Builds the modules; gives the files. */
+async function buildAll(): Promise<string[]> {
+  return (await build()).map(({ name, built }) => {
+    if (built !== null) return built;
+    throw new BlkfilterError({
+      code: 'EMODULE',
+      reason: `what was built of ${name} is not for kernel ${release()}`,
+      hint: 'compare `uname -r` with what `modinfo` says of it',
+      path: join(packageRoot, 'kernel'),
+    });
+  });
 }
 
 /**
- * Installs the modules, so that modprobe finds them and each start loads them: with DKMS where that is installed, which
- * builds them again for each new kernel; else for the running kernel. An earlier installation is replaced. What is loaded
- * stays as it is.
- * @throws {BlkfilterError} `EMODULE`; `EACCES` not root
+ * Installs the modules, so that modprobe finds them and each start loads them: with DKMS where that is installed, for all
+ * kernels that there are headers of, and again for each new one; else for the running kernel. An earlier installation is
+ * replaced, once it is known that the new one can be built. What is loaded stays as it is.
+ * @throws {BlkfilterError} `EMODULE`: with DKMS perhaps for another kernel, when all is done for the running one; `EACCES`
+ *   not root
  */
 export async function install(): Promise<ModuleStatus[]> {
   needRoot();
-  needHeaders();
-  await remove();
+  const built = await buildAll();
+  const dkms = (await findTool('dkms')) !== undefined;
+  await removeFromDkms();
   try {
-    await ((await findTool('dkms')) ? installWithDkms() : installForThisKernel());
+    await (dkms ? installWithDkms() : installForThisKernel(built));
     await mkdir(dirname(loadedAtBoot), { recursive: true });
     await writeFile(loadedAtBoot, `# Made by \`blkfilter module install\`.\n${known.map(({ name }) => `${name}\n`).join('')}`);
   } catch (error) {
     await remove();
     throw error;
   }
+  if (dkms) await installForOthers();
   return status();
 }
 

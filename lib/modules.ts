@@ -38,6 +38,12 @@ export const kernelBuildFolder = (): string => `/lib/modules/${release()}/build`
 
 async function statusOf({ name, file }: (typeof known)[number]): Promise<ModuleStatus> {
   const folder = `/sys/module/${name}`;
+/** Whether the modules are for kernels of that release: Linux 6.1 and newer. */
+export function isSupported(release: string): boolean {
+  const [major = 0, minor = 0] = release.split('.').map(Number);
+  return major > 6 || (major === 6 && minor >= 1);
+}
+
   const path = join(packageRoot, 'kernel', file);
   // The first word of the magic is the kernel's release.
   const [builtFor] = (existsSync(path) ? await output('modinfo', '-F', 'vermagic', path) : undefined)?.split(' ') ?? [];

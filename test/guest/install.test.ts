@@ -5,6 +5,7 @@
 import assert from 'node:assert/strict';
 import { mkdtempSync } from 'node:fs';
 import { release } from 'node:os';
+import { basename } from 'node:path';
 import { after, afterEach, before, describe, it } from 'node:test';
 
 import { modules } from 'blkfilter';
@@ -13,6 +14,8 @@ import { loadModules, MODULES, unloadModules } from './support/modules.js';
 import { run, sh } from './support/run.js';
 
 const folder = `/lib/modules/${release()}`;
+/** Of a kernel that nobody has started. */
+const other = '/lib/modules/6.1.0-other';
 /** DKMS compiles twice, which takes minutes under emulation. */
 const hurried = Number(process.env.BLKFILTER_ROUNDS ?? 50) < 50 && 'takes minutes; it runs with 50 rounds and more';
 const unable = !/^6\.1\..*-amd64$/.test(release()) && "only the stock kernel's headers for this machine's compiler are here";
@@ -47,12 +50,15 @@ describe('module install', { skip: unable }, () => {
 
   after(() => {
     run('umount', folder);
+    sh(`rm -rf ${other}`);
     loadModules();
   });
 
   it('with DKMS, which builds them again for each kernel', { skip: hurried }, async () => {
+    sh(`mkdir ${other}; ln -s $(readlink ${folder}/build) ${other}/build; touch ${other}/modules.order ${other}/modules.builtin`);
     await modules.install();
-    assert.match(sh('dkms status'), /^blkfilter\/\S+, .*: installed$/m);
+    const status = sh('dkms status');
+    for (const kernel of [release(), basename(other)]) assert.match(status, new RegExp(`^blkfilter/\\S+, ${kernel}, .*: installed$`, 'm'));
     assert.match(file('blkfilter_cbt'), /\/updates\/dkms\/blkfilter_cbt\.ko$/);
     loadModules();
     for (const { loaded, installed } of await modules.status()) assert.deepEqual({ loaded, installed }, { loaded: true, installed: true });
@@ -69,8 +75,20 @@ describe('module install', { skip: unable }, () => {
       sh(`cd ${keys}; openssl req -new -x509 -newkey rsa:2048 -nodes -subj /CN=somebody/ -keyout key -outform DER -out cert 2>&1`);
       for (const { signer } of await modules.sign({ key: `${keys}/key`, cert: `${keys}/cert` })) assert.equal(signer, 'somebody');
       await modules.load();
-      // Over an earlier installation, while they are loaded.
+      // Over an earlier installation, while they are loaded; that of another kernel stays.
+      sh(`mkdir -p ${other}/updates/blkfilter; touch ${other}/updates/blkfilter/blkfilter.ko`);
       for (const { loaded } of await modules.install()) assert.equal(loaded, true);
+      assert.equal(sh(`ls ${other}/updates/blkfilter`), 'blkfilter.ko\n');
+
+      // One that cannot be built changes nothing.
+      const installed = files();
+      sh('mount --bind /bin/false /usr/bin/make');
+      try {
+        await assert.rejects(modules.install(), { code: 'EMODULE', message: /cannot build the modules/ });
+      } finally {
+        run('umount', '/usr/bin/make');
+      }
+      assert.deepEqual(files(), installed);
     } finally {
       run('umount', '/usr/sbin/dkms');
     }
