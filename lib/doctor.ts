@@ -50,11 +50,12 @@ async function privilege(): Promise<Check> {
     : wrong('privilege', `${detail}, lacks CAP_SYS_ADMIN`, 'run it as root');
 }
 
-function kernel(): Check {
-  const [major = 0, minor = 0] = release().split('.').map(Number);
-  return major > 6 || (major === 6 && minor >= 1)
-    ? found('kernel', release())
-    : wrong('kernel', release(), 'boot Linux 6.1 or newer');
+/** @internal Whether the core loads on a kernel like this, see kernel/core/main.c. */
+export function kernel(release: string, config: string | undefined): Check {
+  if (!modules.isSupported(release)) return wrong('kernel', release, 'boot Linux 6.1 or newer');
+  return /^CONFIG_PREEMPT_RT=y$/m.test(config ?? '')
+    ? wrong('kernel', `${release}, with PREEMPT_RT`, 'boot a kernel without it: the modules refuse to load on this one')
+    : found('kernel', release);
 }
 
 async function kernelConfig(): Promise<string | undefined> {
@@ -167,16 +168,23 @@ async function compiler(config: string | undefined): Promise<Check> {
 const onlyIf = (needed: boolean, { name, ok, detail, hint }: Check): Check =>
   needed || ok ? { name, ok, detail, hint } : found(name, `${detail}; not needed, the modules are there`);
 
-function moduleCheck({ name, loaded, version, installed, built }: modules.ModuleStatus): Check {
-  if (!loaded) {
-    return installed || built
-      ? wrong(name, `not loaded; ${installed ? 'installed' : 'built'}`, 'load it with `blkfilter module load`')
-      : wrong(name, 'neither loaded, installed nor built', 'build it with `blkfilter module build`');
+/** @internal What modprobe finds goes before what was built, so it has to be replaced where it lies. */
+export function moduleCheck({ name, loaded, version, installed, built, fileVersion }: modules.ModuleStatus): Check {
+  const other = (found: string | null): found is string => found !== null && found !== packageVersion;
+  const is = installed ? 'installed' : 'built';
+  const renew = `\`blkfilter module ${installed ? 'install' : 'build'}\``;
+  if (loaded && other(version)) {
+    const hint = `${renew}, then \`blkfilter module unload\` and \`blkfilter module load\``;
+    return wrong(name, `loaded, version ${version}; this package is ${packageVersion}`, hint);
   }
-  if (version === null) return found(name, 'loaded, version unknown');
-  return version === packageVersion
-    ? found(name, `loaded, version ${version}`)
-    : wrong(name, `loaded, version ${version}; this package is ${packageVersion}`, 'build, unload and load: `blkfilter module …`');
+  if ((installed || built !== null) && other(fileVersion)) {
+    const state = `${loaded ? 'loaded' : 'not loaded'}; ${is}, version ${fileVersion}; this package is ${packageVersion}`;
+    return wrong(name, state, `${renew}, or the other version is loaded next time`);
+  }
+  if (loaded) return found(name, `loaded, version ${version ?? 'unknown'}`);
+  return installed || built !== null
+    ? wrong(name, `not loaded; ${is}`, 'load it with `blkfilter module load`')
+    : wrong(name, 'neither loaded, installed nor built', 'build it with `blkfilter module build`');
 }
 
 /** Looks at everything that the package needs of the machine. Changes nothing. */
@@ -189,7 +197,7 @@ export async function doctor(): Promise<{ ok: boolean; checks: Check[] }> {
     platform(),
     addon(),
     await privilege(),
-    kernel(),
+    kernel(release(), config),
     ftraceConfig(config),
     await ftraceEnabled(),
     await hooks(),

@@ -107,7 +107,7 @@ const anyRequest: Record<string, Explain> = {
   ENODEV: () => ({ reason: 'the disk is gone or going', hint: '`lsblk -p` lists the disks that are there' }),
   ENOTTY: () => ({
     reason: 'the loaded blkfilter modules do not know this request',
-    hint: 'they are of another version: `blkfilter module unload`, `module build`, `module load`',
+    hint: 'they are of another version: `blkfilter doctor` tells which, and what to type',
   }),
   ETIMEDOUT: () => ({
     reason: 'requests stayed in flight for half a minute',

@@ -29,6 +29,8 @@ export interface ModuleStatus {
   installed: boolean;
   /** The file that {@link build} made, if it is for the running kernel. */
   built: string | null;
+  /** The version of the file that would be loaded; null when there is none, or it does not tell. */
+  fileVersion: string | null;
   /** Whose key has signed the file that would be loaded; null when none has. */
   signer: string | null;
 }
@@ -36,19 +38,21 @@ export interface ModuleStatus {
 /** The folder that a module for the running kernel is built against. */
 export const kernelBuildFolder = (): string => `/lib/modules/${release()}/build`;
 
-async function statusOf({ name, file }: (typeof known)[number]): Promise<ModuleStatus> {
-  const folder = `/sys/module/${name}`;
 /** Whether the modules are for kernels of that release: Linux 6.1 and newer. */
 export function isSupported(release: string): boolean {
   const [major = 0, minor = 0] = release.split('.').map(Number);
   return major > 6 || (major === 6 && minor >= 1);
 }
 
+async function statusOf({ name, file }: (typeof known)[number]): Promise<ModuleStatus> {
+  const folder = `/sys/module/${name}`;
   const path = join(packageRoot, 'kernel', file);
   // The first word of the magic is the kernel's release.
   const [builtFor] = (existsSync(path) ? await output('modinfo', '-F', 'vermagic', path) : undefined)?.split(' ') ?? [];
   const references = await readIfThere(`${folder}/refcnt`);
   const installed = (await output('modprobe', '--dry-run', '--ignore-install', '--quiet', name)) !== undefined;
+  const field = async (key: string): Promise<string | null> =>
+    /.+/.exec((await output('modinfo', '-F', key, installed ? name : path)) ?? '')?.[0] ?? null;
   return {
     name,
     loaded: existsSync(folder),
@@ -56,7 +60,8 @@ export function isSupported(release: string): boolean {
     references: references === undefined ? null : Number(references),
     installed,
     built: builtFor === release() ? path : null,
-    signer: /.+/.exec((await output('modinfo', '-F', 'signer', installed ? name : path)) ?? '')?.[0] ?? null,
+    fileVersion: await field('version'),
+    signer: await field('signer'),
   };
 }
 

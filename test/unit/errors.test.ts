@@ -40,7 +40,7 @@ describe('the errno table', () => {
     ['BLKFILTER_CBT_CHECKPOINT', 'ETIMEDOUT', /in flight/, /hangs/],
     ['BLKFILTER_CBT_CHECKPOINT', 'ENOTSUP', /statistics are off/, /iostats/],
     ['BLKFILTER_CBT_CHECKPOINT', 'EOVERFLOW', /used up/, /attach it again/],
-    ['BLKFILTER_CBT_CHECKPOINT', 'ENOTTY', /another version|do not know/, /unload/],
+    ['BLKFILTER_CBT_CHECKPOINT', 'ENOTTY', /another version|do not know/, /blkfilter doctor/],
   ];
   for (const [request, code, reason, hint] of rows) {
     it(`explains ${code} of ${request}`, () => {
