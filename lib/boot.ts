@@ -9,6 +9,7 @@ import { defaultPath } from './config.js';
 import { needRoot } from './install.js';
 import { known } from './modules.js';
 import { packageRoot } from './package.js';
+import { lateReasons, shellWord, unitWord } from './start.js';
 import { moduleTool } from './tools.js';
 
 const unitPath = '/etc/systemd/system/blkfilter.service';
@@ -16,7 +17,7 @@ const wantedPath = '/etc/systemd/system/sysinit.target.wants/blkfilter.service';
 const hookPath = '/etc/initramfs-tools/hooks/blkfilter';
 const scriptPath = '/etc/initramfs-tools/scripts/init-top/blkfilter';
 
-const command = `${process.execPath} ${join(packageRoot, 'dist/cli/blkfilter.js')}`;
+const command = [process.execPath, join(packageRoot, 'dist/cli/blkfilter.js')];
 const made = '# Made by `blkfilter config enable`.';
 
 /** Before any file system but the root is checked or mounted. */
@@ -34,7 +35,7 @@ Conflicts=shutdown.target
 [Service]
 Type=oneshot
 RemainAfterExit=yes
-ExecStart=${command} config apply --wait 30
+ExecStart=:${command.map(unitWord).join(' ')} config apply --wait 30
 
 [Install]
 WantedBy=sysinit.target
@@ -48,7 +49,7 @@ ${made}
 . /usr/share/initramfs-tools/hook-functions
 manual_add_modules ${known.map(({ name }) => name).join(' ')}
 mkdir -p "$DESTDIR/etc/blkfilter"
-${command} config rules >"$DESTDIR/etc/blkfilter/rules"
+${command.map(shellWord).join(' ')} config rules >"$DESTDIR/etc/blkfilter/rules"
 `;
 
 /** Adds the rules before udev loads the drivers of disks. */
@@ -75,9 +76,10 @@ async function renewInitramfs(): Promise<void> {
 /**
  * Has the configuration applied at each start: for all disks, before their file systems are mounted; its rules for the
  * disk of the root file system too, where the initramfs is made by initramfs-tools.
+ * @returns why it may fail at the next start, in words: what is needed then lies where it is not there yet. Most often nothing
  * @throws {BlkfilterError} `EACCES` not root; `EMODULE` the initramfs cannot be made
  */
-export async function enable(): Promise<void> {
+export async function enable(): Promise<string[]> {
   needRoot();
   await write(unitPath, unit);
   await moduleTool('enable the unit', 'systemctl', 'enable', 'blkfilter.service');
@@ -86,6 +88,7 @@ export async function enable(): Promise<void> {
     await write(scriptPath, script);
   }
   await renewInitramfs();
+  return lateReasons(command);
 }
 
 /**

@@ -2,6 +2,7 @@
 // Completion by the shell, made from the commands themselves.
 import { Argument, type Command, type Option } from 'commander';
 
+import { shellWord as quote } from '../../start.js';
 import { example } from '../example.js';
 import { write } from '../output.js';
 
@@ -127,7 +128,6 @@ complete -o filenames -F _blkfilter blkfilter
 `;
 }
 
-const quote = (text: string): string => `'${text.replaceAll("'", "'\\''")}'`;
 /** Within a specification of _arguments, colons and brackets mean something. */
 const plain = (text: string): string => text.replace(/[:[\]\\]/g, '\\$&');
 

@@ -3,7 +3,7 @@ import { InvalidArgumentError, type Command } from 'commander';
 
 import { boot, config, rules } from '../../index.js';
 import { example } from '../example.js';
-import { answer, exit, paint, write, type OutputOptions } from '../output.js';
+import { answer, exit, paint, type OutputOptions } from '../output.js';
 
 async function checkConfig(path: string | undefined, options: OutputOptions): Promise<void> {
   const checked = await config.read(path);
@@ -27,9 +27,21 @@ async function applyConfig(path: string | undefined, { wait, ...options }: Outpu
   if (devices.some(({ error }) => error)) process.exitCode = exit.failed;
 }
 
-async function printRules(path: string | undefined): Promise<void> {
+async function printRules(path: string | undefined, options: OutputOptions): Promise<void> {
   const checked = await config.read(path);
-  await write(checked.rules.map((rule) => `${rules.lineOf(rule)}\n`).join(''));
+  await answer(options, { rules: checked.rules }, () => checked.rules.map(rules.lineOf).join('\n'));
+}
+
+async function enable(options: OutputOptions): Promise<void> {
+  const warnings = await boot.enable();
+  await answer(options, { enabled: true, warnings }, () =>
+    [...warnings.map((warning) => `${paint('yellow', 'warning:')} ${warning}`), 'the configuration is applied at each start'].join('\n'),
+  );
+}
+
+async function disable(options: OutputOptions): Promise<void> {
+  await boot.disable();
+  await answer(options, { enabled: false }, () => 'the configuration is no longer applied at each start');
 }
 
 function parseSeconds(text: string): number {
@@ -42,16 +54,15 @@ export function addConfig(program: Command): void {
     .command('config')
     .description('the filters that devices get at each start, as /etc/blkfilter/config.json says');
   const add = (usage: string, description: string): Command => {
-    const leaf = command.command(usage).description(description);
+    const leaf = command.command(usage).description(description).option('--json', 'print JSON');
     example(leaf, `blkfilter config ${leaf.name()}`);
     return leaf;
   };
-  add('check [FILE]', 'check the configuration').option('--json', 'print JSON').action(checkConfig);
+  add('check [FILE]', 'check the configuration').action(checkConfig);
   add('apply [FILE]', 'do what the configuration says, now')
     .option('--wait <seconds>', 'for devices that are not there yet', parseSeconds, 0)
-    .option('--json', 'print JSON')
     .action(applyConfig);
   add('rules [FILE]', 'print the rules of the configuration as the kernel takes them').action(printRules);
-  add('enable', 'have the configuration applied at each start, before file systems are mounted').action(boot.enable);
-  add('disable', 'undo enable').action(boot.disable);
+  add('enable', 'have the configuration applied at each start, before file systems are mounted').action(enable);
+  add('disable', 'undo enable').action(disable);
 }
