@@ -8,6 +8,8 @@ import { dirname, join } from 'node:path';
 import { describe, it } from 'node:test';
 import { fileURLToPath } from 'node:url';
 
+import { typed } from '#lib/cli/commands/attach.js';
+
 import { MODULES } from '../guest/support/modules.js';
 
 const root = dirname(fileURLToPath(import.meta.resolve('blkfilter/package.json')));
@@ -209,6 +211,20 @@ describe('wrong usage exits with 2 and names what is wrong', () => {
       if (args.length && args[0] !== 'module') assert.match(json.message ?? '', message);
     });
   }
+});
+
+describe('the options of a filter', () => {
+  it('are typed as the filter wants them', () => {
+    const given = { sector: '5', task: '1', segments: 'true', match: '5', buffer: '1MiB' };
+    const wanted = { sector: 5, task: 1, segments: true, match: '5', buffer: '1MiB' };
+    assert.deepEqual(typed('trace', given), wanted);
+    assert.deepEqual(typed('trace', { segments: 'false' }), { segments: false });
+  });
+
+  it('stay as they were typed where it takes none of that', () => {
+    for (const options of [{ sector: 'x' }, { nonsense: '1' }]) assert.deepEqual(typed('trace', options), options);
+    assert.deepEqual(typed('theirs', { size: '1' }), { size: '1' });
+  });
 });
 
 describe('answers', () => {

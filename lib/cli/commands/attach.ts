@@ -1,13 +1,15 @@
 // SPDX-License-Identifier: MIT
 import { InvalidArgumentError, type Command } from 'commander';
+import { z } from 'zod';
 
+import { optionsOf } from '../../device.js';
 import { open, type AttachedFilter } from '../../index.js';
 import { example } from '../example.js';
 import { answer, type OutputOptions } from '../output.js';
 
 type Options = Record<string, string>;
 
-/** `block-size=64KiB` and `blockSize=65536` are the same. The values stay text: the filter's schema knows what it wants. */
+/** `block-size=64KiB` and `blockSize=65536` are the same. */
 function collect(text: string, previous: Options = {}): Options {
   const [, name, value] = /^([^=]+)=(.*)$/.exec(text) ?? [];
   if (name === undefined || value === undefined) throw new InvalidArgumentError('Write NAME=VALUE.');
@@ -15,11 +17,30 @@ function collect(text: string, previous: Options = {}): Options {
   return { ...previous, [key]: value };
 }
 
+/** What a text may stand for. */
+function meanings(text: string): unknown[] {
+  const number = /^\d+$/.test(text) ? [Number(text)] : [];
+  const truth = text === 'true' || text === 'false' ? [text === 'true'] : [];
+  return [text, ...number, ...truth];
+}
+
+/** The options, each in the form that the filter's schema takes. What it takes in none stays text, for the API to refuse. */
+export function typed(filter: string, options: Options): Record<string, unknown> {
+  const schema = optionsOf(filter);
+  const shape: Record<string, z.ZodType> = schema instanceof z.ZodObject ? schema.shape : {};
+  return Object.fromEntries(
+    Object.entries(options).map(([name, text]) => {
+      const taken = meanings(text).find((value) => shape[name]?.safeParse(value).success);
+      return [name, taken ?? text];
+    }),
+  );
+}
+
 async function attach(path: string, filter: string, options: OutputOptions & { option?: Options }): Promise<void> {
   const device = await open(path);
   try {
     // The API checks the options of the filter that is named; here the name is only known at run time.
-    await device.attach<string>(filter, (options.option ?? {}) as Record<string, never>);
+    await device.attach<string>(filter, typed(filter, options.option ?? {}) as Record<string, never>);
     const { altitude = null } = (await device.filters()).find(({ name }) => name === filter) ?? ({} as Partial<AttachedFilter>);
     await answer(options, { device: path, filter, altitude }, () => `${filter} is attached to ${path}`);
   } finally {
