@@ -9,6 +9,7 @@
 #include <atomic>
 #include <cerrno>
 #include <string>
+#include <system_error>
 #include <utility>
 
 #include "worker.h"
@@ -62,9 +63,14 @@ Poll::Poll(const Napi::CallbackInfo& info) : Napi::ObjectWrap<Poll>(info), env_(
 
   channel_ = Channel::New(env_, "blkfilter:Poll", 0, 1);
   channel_.Unref(env_);
+  try {
+    thread_ = std::thread(Run, watcher, channel_);
+  } catch (const std::system_error& failure) {
+    channel_.Release();
+    throw SystemError(failure.code().value(), "pthread_create").ToError(env_);
+  }
   watcher->owner = this;
   watcher_ = watcher;
-  thread_ = std::thread(Run, watcher, channel_);
   // Hooks run in the opposite order, so the thread is gone before its channel.
   napi_add_env_cleanup_hook(env_, OnTeardown, this);
 }

@@ -343,10 +343,16 @@ export class Trace extends Filter {
   async open(options: TraceStreamOptions = {}): Promise<TraceStream> {
     const { signal } = check(streamOptions, options, 'trace');
     signal?.throwIfAborted();
-    const stream = await this.connection.call(this.name, (handle) => native().trace.open(handle));
-    if (signal?.aborted) stream.close();
-    signal?.throwIfAborted();
-    return new TraceStream(stream, signal);
+    return this.connection.call(this.name, async (handle) => {
+      const stream = await native().trace.open(handle);
+      try {
+        signal?.throwIfAborted();
+        return new TraceStream(stream, signal);
+      } catch (error) {
+        stream.close();
+        throw error;
+      }
+    });
   }
 
   /**

@@ -72,6 +72,17 @@ describe('Poll', () => {
     assert.throws(() => new Poll(fd, 'writable' as 'readable'), TypeError);
   });
 
+  const unable = process.geteuid?.() !== 0 && 'only root can become somebody who may have no more threads';
+  it('is an error where no thread can be started', { skip: unable }, () => {
+    const script = `
+      import { native } from ${JSON.stringify(import.meta.resolve('#lib/native.js'))};
+      const { Poll } = native();
+      process.setuid(65534);
+      for (let round = 0; round < 2; round++) try { new Poll(0, 'readable'); } catch (error) { console.log(error.syscall, error.errno); }`;
+    const command = ['--nproc=1', process.execPath, '--input-type=module', '-e', script];
+    assert.equal(execFileSync('prlimit', command, { encoding: 'utf8' }), 'pthread_create -11\n'.repeat(2));
+  });
+
   it('may be collected', async () => {
     assert.ok(gc, 'run with --expose-gc');
     for (let round = 0; round < 20; round++) {
