@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 import { randomBytes } from 'node:crypto';
 import { open, realpath, rename, rm, stat, type FileHandle } from 'node:fs/promises';
-import { dirname, join } from 'node:path';
+import { dirname, join, resolve as absolute } from 'node:path';
 import { getSystemErrorMap } from 'node:util';
 
 import { BlkfilterError } from './errors.js';
@@ -18,6 +18,18 @@ const hints: Record<string, string> = {
 
 const isMissing = (error: unknown): boolean => (error as NodeJS.ErrnoException).code === 'ENOENT';
 
+/**
+ * Fails where no file may be made. In /dev it would lie in memory, under the name of a disk that is not there.
+ * @throws {BlkfilterError} `ENOENT` the path is that of a device
+ */
+export async function refuseDeviceName(path: string): Promise<void> {
+  const folder = absolute(dirname(path));
+  const real = `${await realpath(folder).catch(() => folder)}/`;
+  if (!real.startsWith('/dev/') || real.startsWith('/dev/shm/')) return;
+  const hint = '`lsblk -p` lists the disks that are there';
+  throw new BlkfilterError({ code: 'ENOENT', path, reason: 'no such device', hint });
+}
+
 /** Where a path leads to: what a link points at is replaced, not the link. */
 async function resolve(path: string): Promise<string> {
   try {
@@ -29,8 +41,9 @@ async function resolve(path: string): Promise<string> {
     const reason = stats.isDirectory() ? 'it is a folder' : 'there is something else than a file';
     throw new BlkfilterError({ code, path, reason, hint: hints[code] });
   } catch (error) {
-    if (isMissing(error)) return path;
-    throw error;
+    if (!isMissing(error)) throw error;
+    await refuseDeviceName(path);
+    return path;
   }
 }
 
@@ -60,7 +73,7 @@ async function replace(target: string, fill: (file: FileHandle) => Promise<void>
  * @param fill writes it; what this throws is thrown
  * @param mode who may read it: its owner, unless told
  * @throws {BlkfilterError} `EEXIST` something else than a file is there; `EISDIR`; what the system says, such as
- *   `ENOENT` (no such folder) and `ENOSPC`
+ *   `ENOENT` (no such folder, or no such device) and `ENOSPC`
  */
 export async function replaceFile(
   path: string,

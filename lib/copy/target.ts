@@ -4,6 +4,7 @@ import { open, stat, type FileHandle } from 'node:fs/promises';
 import { dirname } from 'node:path';
 
 import { BlkfilterError, errnoName } from '../errors.js';
+import { refuseDeviceName } from '../files.js';
 import { native } from '../native.js';
 import { carries, nameOfNumber, numberOf, overlapping } from '../stack.js';
 import { diskSequenceOf, sectorsOf } from '../sysfs.js';
@@ -54,6 +55,7 @@ export function explain(error: unknown, path: string): unknown {
     EBUSY: ['the device is mounted, or part of something else (LVM, RAID, swap)', 'unmount it: `lsblk` shows what uses it'],
     ENOENT: ['no such file or directory', 'make the folder first'],
     EACCES: ['permission denied', 'run it as root'],
+    EEXIST: ['a link that leads nowhere', 'name what it should lead to'],
     EISDIR: ['a folder', 'name a file or a block device'],
     EROFS: ['read-only', 'write elsewhere, or remount it'],
     ENOSPC: ['no space left', 'make room, and run it again'],
@@ -89,7 +91,8 @@ export class Target {
   /**
    * Opens a target to write to it, if that can do no harm. A file gets the size wanted.
    * @throws {BlkfilterError} `EBUSY` a device is in use, or another run writes to the target; `ENOSPC` a device is too
-   *   small; `EINVAL` it is, or lies on, the source; `ENOENT`; `EACCES`
+   *   small; `EINVAL` it is, or lies on, the source; `ENOENT` no such folder or device; `EEXIST` a link that leads
+   *   nowhere; `EACCES`
    */
   static async open(path: string, { size, create, resize = true, source }: TargetOptions): Promise<Target> {
     try {
@@ -99,6 +102,7 @@ export class Target {
       });
       if (status?.isBlockDevice()) return await Target.#openDevice(path, status, size, source);
       if (status && !status.isFile()) throw refuse(path, 'EINVAL', 'neither a file nor a block device', 'name one of these');
+      if (!status) await refuseDeviceName(path);
       const { dev } = status ?? (await stat(dirname(path), { bigint: true }));
       if (source !== undefined && (await carries(source, Number(dev)))) {
         const reason = `it lies on the source itself (${source}): each copy would change what is to be copied`;
@@ -128,7 +132,9 @@ export class Target {
   }
 
   static async #openFile(path: string, size: number, resize: boolean, status?: BigIntStats): Promise<Target> {
-    const file = await open(path, constants.O_RDWR | (status ? 0 : constants.O_CREAT), 0o600);
+    // Exclusive: it is not made where a link leads to, which may be the name of a disk that is not there.
+    const make = constants.O_CREAT | constants.O_EXCL;
+    const file = await open(path, constants.O_RDWR | (status ? 0 : make), 0o600);
     try {
       if (!native().lock(file.fd)) {
         throw refuse(path, 'EBUSY', 'another run writes to it', 'wait for its end');

@@ -9,6 +9,7 @@ import {
   renameSync,
   rmSync,
   statSync,
+  symlinkSync,
   truncateSync,
   utimesSync,
   writeFileSync,
@@ -27,6 +28,7 @@ const OTHER = '99999999-2222-3333-4444-555555555555';
 
 const scratch = mkdtempSync(join(tmpdir(), 'blkfilter-apply-'));
 const target = join(scratch, 'target');
+const link = join(scratch, 'link');
 const statePath = `${target}.blkfilter.json`;
 after(() => rmSync(scratch, { recursive: true }));
 beforeEach(() => {
@@ -343,6 +345,23 @@ const rows: Row[] = [
   { title: 'a folder', source: scratch, code: 'EISDIR', words: /a folder, '/ },
   { title: 'a target that is a folder', source: [full], to: scratch, code: 'EINVAL', words: /neither a file nor/ },
   { title: 'a target in no folder', source: [full], to: '/no/such/target', code: 'ENOENT', words: /no such file/ },
+  {
+    title: 'a device that is not there',
+    source: [full],
+    to: '/dev/no-such-disk',
+    code: 'ENOENT',
+    words: /no such device, '\/dev\/no-such-disk'/,
+  },
+  {
+    title: 'a link to a device that is not there',
+    prepare: () => {
+      symlinkSync('/dev/no-such-disk', link);
+    },
+    source: [full],
+    to: link,
+    code: 'EEXIST',
+    words: /a link that leads nowhere/,
+  },
   { title: 'nothing', source: [], code: 'EDIFF', words: /at byte 0 of the diff: it is cut off, within its header/ },
   { title: 'what is no diff', source: '/proc/self/cmdline', code: 'EDIFF', words: /is not the header of a diff/ },
   {

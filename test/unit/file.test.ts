@@ -36,12 +36,20 @@ describe('a file that is written', () => {
     assert.ok(existsSync(path('real')));
   });
 
+  it('may be in the memory that is in /dev', async () => {
+    const shared = `/dev/shm/blkfilter-${process.pid}`;
+    await writeWhole(shared, 'text');
+    rmSync(shared);
+  });
+
   const wrong: [path: string, code: string, hint: RegExp][] = [
     ['missing/page', 'ENOENT', /make its folder/],
     ['page/page', 'ENOTDIR', /make its folder/],
     ['folder', 'EISDIR', /name a file/],
     ['n'.repeat(300), 'ENAMETOOLONG', /^undefined$/],
     ['/dev/null', 'EEXIST', /name a file/],
+    ['/dev/no-such-disk', 'ENOENT', /lists the disks/],
+    ['/dev/disk/by-none/disk', 'ENOENT', /lists the disks/],
   ];
   for (const [name, code, hint] of wrong) {
     it(`cannot be ${name.slice(0, 20)}, and leaves nothing: ${code}`, async () => {
