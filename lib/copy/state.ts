@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 // What is known of a copy, kept beside it, so that the next run knows where to go on.
 import { mkdir, readFile } from 'node:fs/promises';
-import { basename, dirname } from 'node:path';
+import { dirname } from 'node:path';
 import { z } from 'zod';
 
 import { BlkfilterError } from '../errors.js';
@@ -22,8 +22,9 @@ const schema = z.strictObject({
    */
   epoch: epoch.nullable(),
   blockSize: whole.optional(),
+  /** Without `modified` a run is writing to it, or was killed while it did: what is written then is taken for its doing. */
   target: z.strictObject({ id: z.string(), size: whole, modified: z.string().optional() }),
-  /** False: a run is writing to the copy, or was cut off while it did. What changes in the target then is its doing. */
+  /** False: a run is writing to the copy, or was cut off while it did. */
   complete: z.boolean(),
   /** The epoch that a diff leads to which was applied in part. */
   pending: epoch.optional(),
@@ -34,10 +35,10 @@ export type CopyState = z.output<typeof schema>;
 
 /**
  * Where the state of a target is kept: beside a file. For a device, whose folder is made anew at each start of the machine,
- * in a folder of which that is true as well; no generation lives longer either.
+ * in a folder of which that is true as well; under its number, because it has many names.
  */
-export const statePath = ({ path, isDevice }: Target, chosen: string | undefined): string =>
-  chosen ?? (isDevice ? `/run/blkfilter/${basename(path)}.json` : `${path}.blkfilter.json`);
+export const statePath = ({ path, device }: Target, chosen: string | undefined): string =>
+  chosen ?? (device === undefined ? `${path}.blkfilter.json` : `/run/blkfilter/${device}.json`);
 
 /**
  * Reads the state.
@@ -75,15 +76,23 @@ export async function writeState(path: string, state: CopyState): Promise<void> 
  * Why a state does not describe a target; undefined when it does.
  * @param now what the target is now
  */
-export function mismatch({ target, complete, pending }: CopyState, now: TargetIdentity): string | undefined {
+export function mismatch({ target, pending }: CopyState, now: TargetIdentity): string | undefined {
   if (target.id !== now.id) return 'the target is another one than was written to';
   // A diff that was applied in part may have given it another size, or been cut off just before.
   if (pending === undefined && target.size !== now.size) return 'the size of the target is another one';
-  if (complete && target.modified !== now.modified) return 'somebody else has written to the target';
+  if (target.modified !== undefined && target.modified !== now.modified) return 'somebody else has written to the target';
   return undefined;
 }
 
-/** The state after a run, with what the target is now. */
-export async function describe(target: Target, state: Omit<CopyState, 'version' | 'target'>): Promise<CopyState> {
-  return { version: 1, ...state, target: await target.identity() };
+/**
+ * The state of a target, with what it is now.
+ * @param writing a run goes on to write to it
+ */
+export async function describe(
+  target: Target,
+  state: Omit<CopyState, 'version' | 'target'>,
+  writing: boolean,
+): Promise<CopyState> {
+  const { modified, ...identity } = await target.identity();
+  return { version: 1, ...state, target: writing ? identity : { ...identity, modified } };
 }

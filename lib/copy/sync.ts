@@ -119,6 +119,8 @@ export async function sync(source: string, target: string, options: SyncOptions 
   }
 }
 
+type Finish = Pick<SyncResult, 'epoch' | 'consistent' | 'frozen' | 'notFrozen'>;
+
 interface Base {
   epoch: number | null;
   reason: string;
@@ -160,15 +162,47 @@ class Run {
       sectors: this.#sectors,
       diskSequence: await diskSequenceOf(`/sys/class/block/${await this.#device.kernelName()}`),
     };
-    const keep = async (epoch: number | null, complete: boolean): Promise<void> => {
+    const keep = async (epoch: number | null, complete: boolean, writing = false): Promise<void> => {
       const state = { source, generation: this.#generation, epoch, blockSize, complete };
-      await writeState(this.#statePath, await describe(this.#target, state));
+      await writeState(this.#statePath, await describe(this.#target, state, writing));
     };
 
     // Whatever this run writes from now on is copied again by the next one, if this one does not come to its end.
-    await keep(base.epoch, false);
-    await this.#pass(base.epoch ?? undefined);
-    const { frozen, notFrozen, ...last } = await this.#finish(await this.#shrink(first.epoch));
+    await keep(base.epoch, false, true);
+    let copied;
+    try {
+      copied = await this.#copy(base.epoch, first.epoch);
+    } catch (error) {
+      // What else is wrong with a copy that is not the same nobody knows.
+      const worthless = error instanceof BlkfilterError && error.code === 'EVERIFY';
+      // Else what was written down before is true as well: it only cannot tell what others write to the target from now on.
+      await keep(worthless ? null : base.epoch, false).catch((unwritten: unknown) => {
+        if (worthless) throw unwritten;
+      });
+      throw error;
+    }
+    await keep(copied.epoch, true);
+    return {
+      source: this.#device.path,
+      target: this.#target.path,
+      mode: base.epoch === null ? 'full' : 'incremental',
+      reason: base.reason,
+      generation: this.#generation,
+      passes: this.#passes,
+      copied: this.#target.copied,
+      zeroed: this.#target.zeroed,
+      ...copied,
+    };
+  }
+
+  /**
+   * Copies all, or what changed.
+   * @param base since when
+   * @param begun the epoch that began with this run
+   */
+  async #copy(base: number | null, begun: number): Promise<Finish & Pick<SyncResult, 'verified'>> {
+    await this.#pass(base ?? undefined);
+    const last = await this.#finish(await this.#shrink(begun));
     if ((await this.#device.sectors()) !== this.#sectors) {
       throw new BlkfilterError({
         code: 'EAGAIN',
@@ -178,22 +212,7 @@ class Run {
       });
     }
     await this.#target.flush();
-    const verified = this.#options.verify ? await this.#verify(last.epoch, keep) : undefined;
-    await keep(last.epoch, true);
-    return {
-      source: this.#device.path,
-      target: this.#target.path,
-      mode: base.epoch === null ? 'full' : 'incremental',
-      reason: base.reason,
-      generation: this.#generation,
-      ...last,
-      passes: this.#passes,
-      copied: this.#target.copied,
-      zeroed: this.#target.zeroed,
-      frozen,
-      notFrozen,
-      ...(verified !== undefined && { verified }),
-    };
+    return { ...last, ...(this.#options.verify && { verified: await this.#verify(last.epoch) }) };
   }
 
   /** Since when the changes are to be copied; or why all is. */
@@ -229,7 +248,7 @@ class Run {
   }
 
   /** The last passes. */
-  async #finish(since: number): Promise<Pick<SyncResult, 'epoch' | 'consistent' | 'frozen' | 'notFrozen'>> {
+  async #finish(since: number): Promise<Finish> {
     const freeze = this.#options.freeze ? await Freeze.above(await this.#device.kernelName()) : undefined;
     this.#quiet = freeze !== undefined;
     let settled;
@@ -306,7 +325,7 @@ class Run {
     };
   }
 
-  async #verify(epoch: number, keep: (epoch: number | null, complete: boolean) => Promise<void>): Promise<number> {
+  async #verify(epoch: number): Promise<number> {
     const all = { sector: 0, count: this.#sectors };
     const report = this.#reporter('verify', this.#passes, all.count * SECTOR_SIZE);
     const { bytes, differences } = await verify(
@@ -316,8 +335,6 @@ class Run {
       report,
     );
     if (differences.length === 0) return bytes;
-    // What else is wrong with it nobody knows.
-    await keep(null, false);
     const [{ sector, count } = all] = differences;
     throw new BlkfilterError({
       code: 'EVERIFY',

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 import { constants, type BigIntStats } from 'node:fs';
-import { open, stat, type FileHandle } from 'node:fs/promises';
+import { open, readFile, stat, type FileHandle } from 'node:fs/promises';
 import { dirname } from 'node:path';
 
 import { BlkfilterError, errnoName } from '../errors.js';
@@ -24,12 +24,15 @@ export interface TargetOptions {
 
 /** What tells a target from another one, and from what somebody else made of it. */
 export interface TargetIdentity {
-  /** A file's device and inode, or a device's number and disk sequence number. */
+  /** A file's device and inode; or a device's number and disk sequence number, with the start of the machine they are of. */
   id: string;
   size: number;
   /** Of a file: when it was last written to, in nanoseconds. Nothing tells that of a device. */
   modified?: string | undefined;
 }
+
+/** Numbers of devices are given anew, and counted from the beginning, at each start of the machine: this one's name. */
+const bootId = async (): Promise<string> => readFile('/proc/sys/kernel/random/boot_id', 'utf8');
 
 async function identityOf(file: FileHandle): Promise<TargetIdentity> {
   const status = await file.stat({ bigint: true });
@@ -39,7 +42,8 @@ async function identityOf(file: FileHandle): Promise<TargetIdentity> {
   }
   const number = numberOf(Number(status.rdev));
   const folder = `/sys/dev/block/${number}`;
-  return { id: `device ${number} ${await diskSequenceOf(folder)}`, size: (await sectorsOf(folder)) * SECTOR_SIZE };
+  const id = `device ${number} ${await diskSequenceOf(folder)} ${(await bootId()).trim()}`;
+  return { id, size: (await sectorsOf(folder)) * SECTOR_SIZE };
 }
 
 const zeros = Buffer.alloc(1 << 20);
@@ -78,7 +82,8 @@ export class Target {
 
   private constructor(
     readonly path: string,
-    readonly isDevice: boolean,
+    /** The number of a device, as in `8:1`; undefined when it is a file. */
+    readonly device: string | undefined,
     /** Bytes. */
     readonly size: number,
     file: FileHandle,
@@ -128,7 +133,13 @@ export class Target {
     }
     // Exclusive: the kernel refuses what is mounted or otherwise held, and keeps it from being so meanwhile.
     const file = await open(path, constants.O_RDWR | constants.O_EXCL);
-    return new Target(path, true, bytes, file, await identityOf(file));
+    try {
+      const opened = await file.stat({ bigint: true });
+      return new Target(path, numberOf(Number(opened.rdev)), bytes, file, await identityOf(file));
+    } catch (error) {
+      await file.close();
+      throw error;
+    }
   }
 
   static async #openFile(path: string, size: number, resize: boolean, status?: BigIntStats): Promise<Target> {
@@ -140,7 +151,7 @@ export class Target {
         throw refuse(path, 'EBUSY', 'another run writes to it', 'wait for its end');
       }
       const found = status && (await identityOf(file));
-      const target = new Target(path, false, size, file, found);
+      const target = new Target(path, undefined, size, file, found);
       if (resize) await target.resize();
       return target;
     } catch (error) {
@@ -151,7 +162,7 @@ export class Target {
 
   /** Gives a file the size wanted; a device keeps its own. */
   async resize(): Promise<void> {
-    if (this.isDevice || this.found?.size === this.size) return;
+    if (this.device !== undefined || this.found?.size === this.size) return;
     try {
       await this.#file.truncate(this.size);
     } catch (error) {

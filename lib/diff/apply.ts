@@ -175,6 +175,9 @@ function misfit({ from, to, basis }: Marks, state?: CopyState, found?: TargetIde
   return undefined;
 }
 
+/** Writes down where a target is, and whether it is about to be written to. */
+type Keep = (at: Pick<CopyState, 'epoch' | 'pending'>, writing?: boolean) => Promise<void>;
+
 /** The way from one state of a target to the next. */
 class Application {
   readonly #reader: DiffReader;
@@ -197,15 +200,18 @@ class Application {
     const { from, to } = this.#marks;
     const known = await this.#known();
     const keep = await this.#keeper(known);
-    await keep(from?.epoch ?? null, to?.epoch);
+    const begin = { epoch: from?.epoch ?? null, pending: to?.epoch };
+    await keep(begin, true);
     try {
       await this.#target.resize();
       await this.#write();
       await this.#target.flush();
     } catch (error) {
+      // What was written down before is true as well: it only cannot tell what others write to the target from now on.
+      await keep(begin).catch(() => undefined);
       throw this.#options.signal?.aborted ? error : this.#cutOff(error);
     }
-    await keep(to?.epoch ?? null);
+    await keep({ epoch: to?.epoch ?? null });
     return {
       target: this.#target.path,
       since: from?.epoch ?? null,
@@ -236,16 +242,16 @@ class Application {
   }
 
   /** Gives what writes the state down. Without it a target is one of which nothing is known. */
-  async #keeper(known: CopyState | undefined): Promise<(epoch: number | null, pending?: number) => Promise<void>> {
+  async #keeper(known: CopyState | undefined): Promise<Keep> {
     const { from, to } = this.#marks;
     if (!to || from === null) {
       await rm(this.#statePath, { force: true });
       return () => Promise.resolve();
     }
     const { source, blockSize } = known?.generation === to.generation ? known : {};
-    return async (epoch, pending) => {
+    return async ({ epoch, pending }, writing = false) => {
       const state = { source, generation: to.generation, epoch, blockSize, complete: pending === undefined, pending };
-      await writeState(this.#statePath, await describe(this.#target, state));
+      await writeState(this.#statePath, await describe(this.#target, state, writing));
     };
   }
 

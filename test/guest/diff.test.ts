@@ -371,7 +371,7 @@ describe('a diff', () => {
         await save(device, '0', { full: true });
         prepare();
         await assert.rejects(applyDiff(path('0'), to), failure(code, words));
-        assert.ok(!existsSync('/run/blkfilter/sdb.json'));
+        assert.ok(!existsSync(`/run/blkfilter/${run('cat', '/sys/block/sdb/dev').trim()}.json`));
       });
     }
   });

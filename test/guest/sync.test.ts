@@ -5,7 +5,7 @@
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { basename } from 'node:path';
 import { afterEach, before, describe, it } from 'node:test';
 
@@ -143,6 +143,22 @@ describe('sync', () => {
       await detachAll(from);
     });
 
+    it('by its signal: what others write to the file then is noticed', async () => {
+      mkdirSync(FOLDER, { recursive: true });
+      const from = source();
+      await sync(from, IMAGE);
+      changeSome(from, 1);
+      const reason = new Error('enough');
+      await assert.rejects(sync(from, IMAGE, { signal: AbortSignal.abort(reason) }), reason);
+      assert.match((await sync(from, IMAGE)).reason, /was cut off/);
+      changeSome(from, 2);
+      await assert.rejects(sync(from, IMAGE, { signal: AbortSignal.abort(reason) }), reason);
+      sh(`dd if=/dev/urandom of=${IMAGE} bs=4k count=1 conv=notrunc status=none`);
+      assert.match((await sync(from, IMAGE)).reason, /somebody else has written/);
+      same(from, IMAGE);
+      await detachAll(from);
+    });
+
     it('by a full disk, and by a target that fails: an error that says so, and the next run is right', async () => {
       mkdirSync(FOLDER, { recursive: true });
       sh(`mount -t tmpfs -o size=4M none ${FOLDER}`);
@@ -207,6 +223,33 @@ describe('sync', () => {
     await expect('full', /another one/);
     rmSync(`${IMAGE}.blkfilter.json`);
     await expect('full', /nothing is known/);
+    await detachAll(from);
+  });
+
+  it('a device is known by each of its names', async () => {
+    mkdirSync(FOLDER, { recursive: true });
+    const from = source();
+    changeSome(from, 6);
+    const other = dmCreate('other', `0 ${(SIZE * MIB) / 512} linear /dev/sda ${(SIZE * MIB) / 512}`);
+    await sync(from, '/dev/sdb');
+    symlinkSync('/dev/sdb', `${FOLDER}/disk`);
+    assert.equal((await sync(from, `${FOLDER}/disk`)).mode, 'incremental');
+    await sync(other, `${FOLDER}/disk`);
+    assert.equal((await sync(from, '/dev/sdb')).mode, 'full');
+    same(from, '/dev/sdb');
+    await detachAll(from, other);
+  });
+
+  it('a device is not taken for one that had its numbers before the machine restarted', async () => {
+    mkdirSync(FOLDER, { recursive: true });
+    const from = source();
+    const state = `${FOLDER}/state`;
+    await sync(from, '/dev/sdb', { state });
+    const boot = readFileSync('/proc/sys/kernel/random/boot_id', 'utf8').trim();
+    const known = readFileSync(state, 'utf8');
+    assert.ok(known.includes(boot));
+    writeFileSync(state, known.replace(boot, '11111111-2222-3333-4444-555555555555'));
+    assert.match((await sync(from, '/dev/sdb', { state })).reason, /is another one/);
     await detachAll(from);
   });
 

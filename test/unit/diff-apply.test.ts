@@ -49,6 +49,13 @@ function state(): State | undefined {
   return { generation, epoch, complete, ...(pending !== undefined && { pending }) };
 }
 
+/** Makes the state that of a run that was killed. */
+function forgetTime(): void {
+  const known = JSON.parse(readFileSync(statePath, 'utf8')) as { target: { modified?: string } };
+  delete known.target.modified;
+  writeFileSync(statePath, JSON.stringify(known));
+}
+
 const at = (epoch: number): State => ({ generation: GENERATION, epoch, complete: true });
 const data = (offset: number, fill: string, length = 4 * KIB): DiffRange => ({
   offset,
@@ -223,10 +230,23 @@ describe('a diff that is cut off', () => {
     const smaller = await diff(mark(2), mark(3), 16 * KIB, [data(0, 'c')]);
     await assert.rejects(applyDiff([smaller.subarray(0, -1)], target), { code: 'EDIFF' });
     assert.equal(statSync(target).size, 16 * KIB);
-    // As if it had ended before that.
+    // As if it had been killed before that.
+    forgetTime();
     truncateSync(target, 64 * KIB);
     await applyDiff([smaller], target);
     assert.deepEqual([contents(), state()], ['caaa', at(3)]);
+  });
+
+  it('is not taken for what others write to the target later', async () => {
+    await applyDiff([full], target);
+    await assert.rejects(applyDiff([second.subarray(0, -1)], target), { code: 'EDIFF' });
+    utimesSync(target, 1, 1);
+    const failure = { code: 'EMARK', message: /somebody else has written to the target/ };
+    await assert.rejects(applyDiff([second], target), failure);
+    // Killed, it could not tell.
+    forgetTime();
+    await applyDiff([second], target);
+    assert.deepEqual([contents(), state()], [AFTER_SECOND, at(3)]);
   });
 
   it('by its signal, can be applied again', async () => {

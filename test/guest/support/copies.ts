@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: MIT
+import { basename } from 'node:path';
+
 import { attempt, sh } from './run.js';
 
 /** Whether two devices or files begin with the same bytes, on the disks themselves. */
@@ -9,5 +11,5 @@ export function sameBytes(first: string, second: string, bytes: number): boolean
 
 /** Takes all that a device holds away, and what was known of copies on it. */
 export function blank(...devices: string[]): void {
-  for (const device of devices) sh(`blkdiscard -f -z -l 512M ${device}; rm -f /run/blkfilter/${device.replace('/dev/', '')}.json`);
+  for (const device of devices) sh(`blkdiscard -f -z -l 512M ${device}; rm -f /run/blkfilter/$(cat /sys/class/block/${basename(device)}/dev).json`);
 }
