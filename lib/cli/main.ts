@@ -26,9 +26,9 @@ import { complain, exit } from './output.js';
 
 const json = process.argv.includes('--json');
 
-// A reader that has seen enough, such as head, is no failure.
+// A reader that has seen enough, such as head, is no failure of its own.
 process.stdout.on('error', (error: NodeJS.ErrnoException) => {
-  if (error.code === 'EPIPE') process.exit(exit.done);
+  if (error.code === 'EPIPE') process.exit(process.exitCode ?? exit.done);
   complain(error, json);
   process.exit(exit.failed);
 });

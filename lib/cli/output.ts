@@ -38,17 +38,25 @@ export async function stream(bytes: AsyncIterable<Uint8Array>): Promise<void> {
   try {
     await pipeline(bytes, process.stdout, { end: false });
   } catch (error) {
-    if ((error as NodeJS.ErrnoException).code !== 'EPIPE') throw error;
-    const hint = 'its own message tells why';
-    throw new BlkfilterError({ code: 'EPIPE', reason: 'whoever reads it ended before its end', hint, cause: error });
+    throw unread(error);
   }
 }
 
-/** A signal of the moment when nobody reads stdout any more, for a command that has to put something right then. */
+/** Says of an error of stdout what it means. */
+function unread(cause: unknown): unknown {
+  if ((cause as NodeJS.ErrnoException).code !== 'EPIPE') return cause;
+  const hint = 'its own message tells why';
+  return new BlkfilterError({ code: 'EPIPE', reason: 'whoever reads it ended before its end', hint, cause });
+}
+
+/**
+ * A signal of the moment when nobody reads stdout any more, for a command that has to put something right then, or to say
+ * that it did not come to its end.
+ */
 export function readerGone(): AbortSignal {
   const controller = new AbortController();
   process.stdout.removeAllListeners('error').on('error', (error) => {
-    controller.abort(error);
+    controller.abort(unread(error));
   });
   return controller.signal;
 }

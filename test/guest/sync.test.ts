@@ -143,6 +143,16 @@ describe('sync', () => {
       await detachAll(from);
     });
 
+    it('by the end of whoever reads how far it is: that is a failure', async () => {
+      mkdirSync(FOLDER, { recursive: true });
+      const from = dmCreate('source', `0 ${(SIZE * MIB) / 512} delay /dev/sda 0 100`);
+      const piped = attempt('bash', '-c', `blkfilter sync ${from} ${IMAGE} --json | head -n 1; echo "\${PIPESTATUS[@]}"`);
+      assert.match(piped.stdout, /^\{"event":"progress".*\n1 0\n$/);
+      assert.match(piped.stderr, /"code":"EPIPE".*ended before its end/);
+      assert.match((await sync(from, IMAGE)).reason, /was not finished/);
+      await detachAll(from);
+    });
+
     it('by its signal: what others write to the file then is noticed', async () => {
       mkdirSync(FOLDER, { recursive: true });
       const from = source();

@@ -4,7 +4,7 @@ import type { Command } from 'commander';
 import { formatSize, sync, type SyncResult } from '../../index.js';
 import { example } from '../example.js';
 import { interruptible } from '../interrupt.js';
-import { paint, write, type OutputOptions } from '../output.js';
+import { paint, readerGone, write, type OutputOptions } from '../output.js';
 import { progressView } from '../progress.js';
 
 interface SyncFlags extends OutputOptions {
@@ -37,9 +37,12 @@ const again = 'run it again: it goes on from where that is sound, or copies ever
 async function run(source: string, target: string, { json, ...options }: SyncFlags): Promise<void> {
   const view = await progressView(json ? { json } : {});
   const onProgress = view?.show.bind(view);
-  const result = await interruptible(target, again, (signal) =>
-    sync(source, target, { ...options, signal, ...(onProgress && { onProgress }) }),
-  ).finally(() => view?.stop());
+  // Whoever reads how far it is and ends must not take a part of a copy for all of it.
+  const gone = json ? [readerGone()] : [];
+  const result = await interruptible(target, again, (interrupted) => {
+    const signal = AbortSignal.any([interrupted, ...gone]);
+    return sync(source, target, { ...options, signal, ...(onProgress && { onProgress }) });
+  }).finally(() => view?.stop());
   await write(`${json ? JSON.stringify({ event: 'done', ...result }) : describe(result)}\n`);
 }
 
