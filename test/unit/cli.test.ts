@@ -54,6 +54,12 @@ describe('errors', () => {
     );
   });
 
+  it('are told by the status to one who reads nothing', () => {
+    const { status } = blkfilter('doctor');
+    const unread = spawnSync('sh', ['-c', `{ "$@"; echo $? >&2; } | true`, 'sh', process.execPath, main, 'doctor']);
+    assert.equal(unread.stderr.toString(), `${status}\n`);
+  });
+
   for (const args of [
     ['attach', '/no/such', 'cbt'],
     ['detach', '/no/such', 'cbt'],

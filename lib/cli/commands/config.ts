@@ -16,6 +16,8 @@ async function applyConfig(path: string | undefined, { wait, ...options }: Outpu
     const failure = error && { code: error.code, message: error.message, hint: error.hint ?? null };
     return { device, filter, error: failure };
   });
+  // Before it is said, for nobody may listen to the end.
+  if (devices.some(({ error }) => error)) process.exitCode = exit.failed;
   await answer(options, { devices }, () =>
     devices
       .map(({ device, filter, error }) =>
@@ -24,7 +26,6 @@ async function applyConfig(path: string | undefined, { wait, ...options }: Outpu
       .concat('the rules are in force')
       .join('\n'),
   );
-  if (devices.some(({ error }) => error)) process.exitCode = exit.failed;
 }
 
 async function printRules(path: string | undefined, options: OutputOptions): Promise<void> {

@@ -7,6 +7,8 @@ import { answer, exit, paint, type OutputOptions } from '../output.js';
 
 async function run(options: OutputOptions): Promise<void> {
   const result = await doctor();
+  // Before it is said, for nobody may listen to the end.
+  if (!result.ok) process.exitCode = exit.failed;
   await answer(options, result, () =>
     result.checks
       .flatMap(({ name, ok, detail, hint }) => [
@@ -15,7 +17,6 @@ async function run(options: OutputOptions): Promise<void> {
       ])
       .join('\n'),
   );
-  if (!result.ok) process.exitCode = exit.failed;
 }
 
 export function addDoctor(program: Command): void {
