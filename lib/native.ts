@@ -192,6 +192,8 @@ export interface Addon {
   punch(fd: number, offset: number, length: number): Promise<void>;
   /** Whether nobody else has locked the file. The lock goes when it is closed, or the process ends. */
   lock(fd: number): boolean;
+  /** Drops what the page cache holds of a file and is on the disk, so that reading asks the disk. */
+  forget(fd: number): Promise<void>;
   /** `exceptional` is what poll(2) calls POLLPRI. */
   readonly Poll: new (fd: number, what: 'readable' | 'exceptional') => NativePoll;
   readonly cbt: NativeCbt;

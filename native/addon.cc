@@ -16,6 +16,7 @@ static Napi::Object Init(Napi::Env env, Napi::Object exports) {
   exports["open"] = Napi::Function::New<Open>(env, "open");
   exports["punch"] = Napi::Function::New<Punch>(env, "punch");
   exports["lock"] = Napi::Function::New<Lock>(env, "lock");
+  exports["forget"] = Napi::Function::New<Forget>(env, "forget");
   exports["Poll"] = Poll::Define(env);
   exports["cbt"] = CbtExports(env);
   exports["guard"] = GuardExports(env);

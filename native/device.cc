@@ -223,7 +223,21 @@ Napi::Value Punch(const Napi::CallbackInfo& info) {
 }
 
 Napi::Value Lock(const Napi::CallbackInfo& info) {
-  return Napi::Boolean::New(info.Env(), flock(info[0].As<Napi::Number>().Int32Value(), LOCK_EX | LOCK_NB) == 0);
+  const bool locked = flock(info[0].As<Napi::Number>().Int32Value(), LOCK_EX | LOCK_NB) == 0;
+  if (!locked && errno != EWOULDBLOCK) throw SystemError(errno, "flock").ToError(info.Env());
+  return Napi::Boolean::New(info.Env(), locked);
+}
+
+Napi::Value Forget(const Napi::CallbackInfo& info) {
+  const int fd = info[0].As<Napi::Number>().Int32Value();
+  return RunAsync(
+      info.Env(), nullptr, 0,
+      [fd](int) {
+        // It returns the error.
+        const int error = posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED);
+        if (error != 0) throw SystemError(error, "fadvise64");
+      },
+      [](Napi::Env env, int) { return Undefined(env); });
 }
 
 Napi::Number NumberFrom(Napi::Env env, uint64_t value) {

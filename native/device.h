@@ -79,8 +79,13 @@ Napi::Value Open(const Napi::CallbackInfo& info);
 // punch(fd, offset, length): a promise; makes a hole in a file, zeroes on a device. The caller keeps `fd` open.
 Napi::Value Punch(const Napi::CallbackInfo& info);
 
-// lock(fd): whether nobody else has locked the file. The lock goes when it is closed, or the process ends.
+// lock(fd): whether nobody else has locked the file. The lock goes when it is closed, or the process ends. Throws where
+// the file system knows no locks.
 Napi::Value Lock(const Napi::CallbackInfo& info);
+
+// forget(fd): a promise; drops what the page cache holds and the disk has, so that reading asks the disk. The caller
+// keeps `fd` open.
+Napi::Value Forget(const Napi::CallbackInfo& info);
 
 // Runs `work(device, state)` behind what the device is already doing. Rejects with EBADF once close() was called.
 template <class State, class Work, class Convert>

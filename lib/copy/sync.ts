@@ -326,6 +326,7 @@ class Run {
   }
 
   async #verify(epoch: number): Promise<number> {
+    await this.#target.forget();
     const all = { sector: 0, count: this.#sectors };
     const report = this.#reporter('verify', this.#passes, all.count * SECTOR_SIZE);
     const { bytes, differences } = await verify(

@@ -2,6 +2,7 @@
 import { constants, type BigIntStats } from 'node:fs';
 import { open, readFile, stat, type FileHandle } from 'node:fs/promises';
 import { dirname } from 'node:path';
+import { getSystemErrorMap } from 'node:util';
 
 import { BlkfilterError, errnoName } from '../errors.js';
 import { refuseDeviceName } from '../files.js';
@@ -51,11 +52,12 @@ const zeros = Buffer.alloc(1 << 20);
 const refuse = (path: string, code: string, reason: string, hint: string): BlkfilterError =>
   new BlkfilterError({ code, reason, hint, path });
 
-/** Node's own errors say which call failed on which path; some have a usual cause. */
+/** Errors of Node and of the addon, which gives the number alone, say which call failed on which path; some have a usual cause. */
 export function explain(error: unknown, path: string): unknown {
-  if (error instanceof BlkfilterError) return error;
-  const { code, errno, syscall } = error as NodeJS.ErrnoException;
-  const hints: Record<string, [reason: string, hint: string]> = {
+  const { errno, syscall } = error as NodeJS.ErrnoException;
+  if (error instanceof BlkfilterError || errno === undefined) return error;
+  const code = errnoName(errno);
+  const hints: Record<string, [reason: string, hint?: string]> = {
     EBUSY: ['the device is mounted, or part of something else (LVM, RAID, swap)', 'unmount it: `lsblk` shows what uses it'],
     ENOENT: ['no such file or directory', 'make the folder first'],
     EACCES: ['permission denied', 'run it as root'],
@@ -64,10 +66,11 @@ export function explain(error: unknown, path: string): unknown {
     EROFS: ['read-only', 'write elsewhere, or remount it'],
     ENOSPC: ['no space left', 'make room, and run it again'],
     EFBIG: ['larger than its file system lets a file be', 'write to another file system'],
+    ENOLCK: ['it cannot be locked', 'write to another file system'],
     EDQUOT: ['the quota is used up', 'make room, and run it again'],
   };
-  const [reason, hint] = hints[code ?? ''] ?? [];
-  if (code === undefined || reason === undefined) return error;
+  const [, words = 'it failed'] = getSystemErrorMap().get(errno) ?? [];
+  const [reason, hint] = hints[code] ?? [words];
   return new BlkfilterError({ code, errno, syscall, path, reason, hint, cause: error });
 }
 
@@ -216,7 +219,7 @@ export class Target {
       } catch (error) {
         const code = errnoName((error as NodeJS.ErrnoException).errno ?? 0);
         if (!['ENOTSUP', 'EOPNOTSUPP', 'EINVAL', 'ENOSYS'].includes(code)) {
-          throw explain(Object.assign(error as Error, { code }), this.path);
+          throw explain(error, this.path);
         }
         // Neither holes nor a command for zeroes: then as data.
         this.#punches = false;
@@ -228,11 +231,26 @@ export class Target {
   /**
    * Reads, for comparing.
    * @param offset in bytes, as is `length`
+   * @returns less where the target has got smaller
    */
   async read(offset: number, length: number): Promise<Buffer> {
     const data = Buffer.allocUnsafe(length);
-    const { bytesRead } = await this.#file.read(data, 0, length, offset);
-    return data.subarray(0, bytesRead);
+    let done = 0;
+    while (done < length) {
+      const { bytesRead } = await this.#file.read(data, done, length - done, offset + done);
+      if (bytesRead === 0) break;
+      done += bytesRead;
+    }
+    return data.subarray(0, done);
+  }
+
+  /** Drops what memory holds of it and is safe, so that reading tells what the disk has kept. */
+  async forget(): Promise<void> {
+    try {
+      await native().forget(this.#file.fd);
+    } catch (error) {
+      throw explain(error, this.path);
+    }
   }
 
   /** Returns when all that was written is safe. */

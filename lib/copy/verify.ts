@@ -36,7 +36,8 @@ async function without(extents: Extent[], others: AsyncIterable<Extent> | Iterab
 function* differing(sector: number, data: Buffer, copy: Buffer): Generator<Extent, void> {
   for (let from = 0; from < data.length; ) {
     const to = Math.min(data.length, from + (BLOCK - ((sector + from / SECTOR_SIZE) % BLOCK)) * SECTOR_SIZE);
-    if (data.compare(copy, from, to, from, to) !== 0) {
+    // What a copy that has got smaller lacks differs too.
+    if (!data.subarray(from, to).equals(copy.subarray(from, to))) {
       yield { sector: sector + from / SECTOR_SIZE, count: (to - from) / SECTOR_SIZE };
     }
     from = to;

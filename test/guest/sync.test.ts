@@ -276,6 +276,24 @@ describe('sync', () => {
     await detachAll(from);
   });
 
+  it('a copy is compared as it is on the disk, not in memory', async () => {
+    const from = source();
+    changeSome(from, 8, 100);
+    const target = dmCreate('target', `0 ${(SIZE * MIB) / 512} linear /dev/sdb 0`);
+    await assert.rejects(
+      sync(from, target, {
+        verify: true,
+        onProgress: ({ phase, done }) => {
+          if (phase === 'verify' && done === 0) {
+            sh('dd if=/dev/urandom of=/dev/sdb bs=4k seek=1000 count=1 oflag=direct status=none');
+          }
+        },
+      }),
+      { code: 'EVERIFY', message: /1 places, the first at sector 8000 \(8 / },
+    );
+    await detachAll(from);
+  });
+
   for (const { type, mkfs, check, mount } of [
     { type: 'ext4', mkfs: 'mkfs.ext4 -q', check: 'e2fsck -fn $image', mount: 'noload' },
     // Frozen, its log holds what became of files that are open and have no name any more: mounting replays it.
