@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 // What the commands print: text for people, or with --json one document on stdout.
 import { once } from 'node:events';
+import { createWriteStream, fstatSync } from 'node:fs';
 import { pipeline } from 'node:stream/promises';
 import { styleText } from 'node:util';
 
@@ -35,8 +36,11 @@ export async function write(text: string): Promise<void> {
  */
 export async function stream(bytes: AsyncIterable<Uint8Array>): Promise<void> {
   process.stdout.removeAllListeners('error').on('error', () => undefined);
+  const status = fstatSync(1);
   try {
-    await pipeline(bytes, process.stdout, { end: false });
+    if (status.isFIFO() || status.isSocket()) await pipeline(bytes, process.stdout, { end: false });
+    // To a file process.stdout writes once, and does not look how much was written; to a disk it writes nothing at all.
+    else await pipeline(bytes, createWriteStream('', { fd: 1, autoClose: false }));
   } catch (error) {
     throw unread(error);
   }

@@ -90,6 +90,20 @@ describe('stdout', () => {
     assert.equal((JSON.parse(stderr) as ErrorDocument).error.code, 'ENOSPC');
   });
 
+  it('in a file holds all that was streamed to it, or that is an error', () => {
+    const folder = mkdtempSync(join(tmpdir(), 'blkfilter-'));
+    const path = join(folder, 'file');
+    const to = (limit: string) => {
+      const script = `import { stream } from '#lib/cli/output.js'; await stream([Buffer.alloc(100_000)]);`;
+      // A write that meets the limit is cut short, as by a disk that gets full.
+      const command = `ulimit -f ${limit}; exec "$0" --input-type=module -e "$1" > "$2"`;
+      return spawnSync('bash', ['-c', command, process.execPath, script, path], { encoding: 'utf8', cwd: root });
+    };
+    assert.match(to('64').stderr, /EFBIG/);
+    assert.deepEqual([to('unlimited').status, readFileSync(path).length], [0, 100_000]);
+    rmSync(folder, { recursive: true });
+  });
+
   it('that nobody reads is none', () => {
     assert.deepEqual(outcome('set -o pipefail; "$0" "$1" --help | true'), { status: 0, stderr: '' });
     assert.deepEqual(outcome('set -o pipefail; "$0" "$1" module status | true'), { status: 0, stderr: '' });
