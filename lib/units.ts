@@ -41,8 +41,10 @@ export function parseSize(text: string): number {
  */
 export function formatSize(bytes: number): string {
   const units = ['B', 'KiB', 'MiB', 'GiB', 'TiB', 'PiB'];
-  const power = Math.min(units.length - 1, bytes < 1 ? 0 : Math.floor(Math.log2(bytes) / 10));
-  const value = bytes / 1024 ** power;
+  let value = bytes;
+  let power = 0;
+  // What would be written as 1024 of a unit is 1 of the next.
+  for (; power < units.length - 1 && Number(value.toFixed(1)) >= 1024; power++) value /= 1024;
   return `${Number.isInteger(value) ? value : value.toFixed(1)} ${units[power] ?? ''}`;
 }
 

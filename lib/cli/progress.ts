@@ -41,12 +41,14 @@ class Bar implements ProgressView {
       this.stop();
       this.#what = what;
       this.#since = now;
-      this.#bar.start(total, 0, { what, at: '', of: formatSize(total), rate: '', left: '' });
+      this.#bar.start(total, 0, { what, at: '', of: '', rate: '', left: '' });
     }
     const rate = (done / Math.max(1, now - this.#since)) * 1000;
     const seconds = rate > 0 ? Math.round((total - done) / rate) : undefined;
+    this.#bar.setTotal(total);
     this.#bar.update(done, {
       at: formatSize(done),
+      of: formatSize(total),
       rate: formatSize(Math.round(rate)),
       left: seconds === undefined ? 'some time' : formatTime(seconds),
     });
@@ -64,11 +66,15 @@ const formatTime = (seconds: number): string =>
 /** An object a line on stdout. */
 class Lines implements ProgressView {
   #last = -Infinity;
+  #full = false;
 
   show(progress: SyncProgress): void {
     const now = performance.now();
-    if (progress.done < progress.total && now - this.#last < INTERVAL) return;
+    const full = progress.done === progress.total;
+    // What changes meanwhile makes a pass longer than was thought: it may be full more than once.
+    if ((!full || this.#full) && now - this.#last < INTERVAL) return;
     this.#last = now;
+    this.#full = full;
     process.stdout.write(`${JSON.stringify({ event: 'progress', ...progress })}\n`);
   }
 

@@ -45,6 +45,9 @@ describe('sizes', () => {
     assert.equal(formatSize(1536), '1.5 KiB');
     assert.equal(formatSize(0), '0 B');
     assert.equal(formatSize(1023), '1023 B');
+    assert.equal(formatSize(1023.9 * 1024), '1023.9 KiB');
+    assert.equal(formatSize(1024 ** 2 - 1), '1.0 MiB');
+    assert.equal(formatSize(1024 ** 6 - 1), '1024 PiB');
   });
 });
 
