@@ -5,15 +5,18 @@ import { createInterface } from 'node:readline';
 
 import { BlkfilterError } from './errors.js';
 import { mountsAbove } from './stack.js';
-import { toolEnvironment } from './tools.js';
+import { output, toolEnvironment } from './tools.js';
 
 /** The longest that file systems stay frozen, in seconds: whoever writes to them waits for that long. */
 const LONGEST = 60;
 
-/** A file system that could not be frozen. */
+/** The status that says that this was too short. */
+const LATE = 3;
+
+/** A file system that could not be frozen, or not for long enough. */
 export interface NotFrozen {
   path: string;
-  /** What `fsfreeze` said. */
+  /** What `fsfreeze` said, or what else kept it from that. */
   reason: string;
 }
 
@@ -40,8 +43,11 @@ echo ready
 timeout --signal=KILL "$seconds" cat >/dev/null
 late=$?
 for mount; do fsfreeze --unfreeze "$mount" 2>/dev/null; done
-exit $((late ? 3 : 0))
+exit $((late ? ${LATE} : 0))
 `;
+
+const interrupted = (): BlkfilterError =>
+  new BlkfilterError({ code: 'EPROTO', reason: 'freezing was interrupted', hint: 'try again, or go without' });
 
 /** File systems that are frozen until {@link Freeze.thaw}, or until this process ends. */
 export class Freeze {
@@ -60,9 +66,13 @@ export class Freeze {
       stdio: ['pipe', 'pipe', 'ignore'],
     });
     this.#guard = child;
-    this.#ended = new Promise((resolve, reject) => {
+    this.#ended = new Promise<number | null>((resolve, reject) => {
       child.once('error', reject);
       child.once('exit', resolve);
+    }).then(async (status) => {
+      // It was killed. What it has frozen must not wait for it.
+      if (status !== 0 && status !== LATE) await this.#unfreeze();
+      return status;
     });
     this.#ended.catch(() => undefined);
     child.stdin.on('error', () => undefined);
@@ -75,9 +85,11 @@ export class Freeze {
    * @returns undefined when none is mounted
    */
   static async above(name: string): Promise<Freeze | undefined> {
-    const paths = (await mountsAbove(name)).filter(({ readOnly }) => !readOnly).map(({ path }) => path);
-    if (paths.length === 0) return undefined;
-    const freeze = new Freeze(paths);
+    const mounts = (await mountsAbove(name)).filter(({ readOnly }) => !readOnly);
+    if (mounts.length === 0) return undefined;
+    const freeze = new Freeze(mounts.filter(({ hidden }) => !hidden).map(({ path }) => path));
+    const reason = 'something else is mounted over it';
+    freeze.failed.push(...mounts.filter(({ hidden }) => hidden).map(({ path }) => ({ path, reason })));
     for await (const line of createInterface(freeze.#guard.stdout)) {
       const [, word, rest = ''] = /^(\w+) ?(.*)$/s.exec(line) ?? [];
       if (word === 'ready') return freeze;
@@ -86,21 +98,32 @@ export class Freeze {
       if (word === 'failed') freeze.failed.push({ path, reason });
     }
     await freeze.thaw();
-    throw new BlkfilterError({ code: 'EPROTO', reason: 'freezing was interrupted', hint: 'try again, or go without' });
+    throw interrupted();
   }
 
   /**
-   * Thaws them. Once more does nothing.
-   * @throws {BlkfilterError} `ETIMEDOUT` they were thawed before, because the time was up
+   * Thaws them. Once more does nothing. Those that were thawed before, because the time was up, are listed as failed then.
+   * @throws {BlkfilterError} `ETIMEDOUT` there are such; `EPROTO` whoever keeps them frozen was killed
    */
   async thaw(): Promise<void> {
     this.#guard.stdin.end();
     const status = await this.#ended;
     if (status === 0) return;
+    if (status !== LATE) {
+      // What it had said may have been read only now.
+      await this.#unfreeze();
+      throw interrupted();
+    }
+    const early = this.frozen.splice(0);
+    this.failed.push(...early.map((path) => ({ path, reason: `thawed after ${LONGEST} seconds, which was too early` })));
     throw new BlkfilterError({
       code: 'ETIMEDOUT',
-      reason: `the file systems (${this.frozen.join(', ')}) were thawed after ${LONGEST} seconds, which was too early`,
+      reason: `the file systems (${early.join(', ')}) were thawed after ${LONGEST} seconds, which was too early`,
       hint: 'try again when less is written to them',
     });
+  }
+
+  async #unfreeze(): Promise<void> {
+    for (const path of this.frozen) await output('fsfreeze', '--unfreeze', path);
   }
 }

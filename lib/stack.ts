@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 // What stands on a device: partitions, device-mapper and RAID devices, and the file systems that are mounted on them.
-import { readdir, stat } from 'node:fs/promises';
+import { readdir, realpath, stat } from 'node:fs/promises';
+import { basename, dirname } from 'node:path';
 
 import { mountTable, type MountEntry } from './mounts.js';
 import { readIfThere } from './sysfs.js';
@@ -10,8 +11,10 @@ export interface Mount {
   /** Where: the shortest of its paths. */
   path: string;
   readOnly: boolean;
-  /** The device number that files on it show, as `stat` gives it. */
-  dev: number;
+  /** The device number that files on it show, as in `8:1`. */
+  number: string;
+  /** Its paths lead elsewhere: something else is mounted over them. */
+  hidden: boolean;
 }
 
 const classBlock = '/sys/class/block';
@@ -88,16 +91,19 @@ export async function nameOfMounted({ number, source }: MountEntry): Promise<str
  */
 export async function mountsAbove(name: string): Promise<Mount[]> {
   const devices = await addBtrfsDevices(await devicesAbove(name));
-  const mounts = new Map<number, Mount>();
+  const mounts = new Map<string, Mount>();
   for (const entry of await mountTable()) {
     const device = await nameOfMounted(entry);
     if (device === undefined || !devices.has(device)) continue;
-    const { path, fsOptions } = entry;
+    const { path, type, fsOptions } = entry;
     const status = await stat(path).catch(() => undefined);
-    if (!status) continue;
-    const known = mounts.get(status.dev);
-    if (known && known.path.length <= path.length) continue;
-    mounts.set(status.dev, { path, readOnly: fsOptions.includes('ro'), dev: status.dev });
+    const shown = status && numberOf(status.dev);
+    // Files of a btrfs show numbers of its subvolumes.
+    const hidden = shown === undefined || (shown !== entry.number && type !== 'btrfs');
+    const number = hidden ? entry.number : shown;
+    const known = mounts.get(number);
+    const better = !known || (known.hidden === hidden ? path.length < known.path.length : known.hidden);
+    if (better) mounts.set(number, { path, readOnly: fsOptions.includes('ro'), number, hidden });
   }
   return [...mounts.values()];
 }
@@ -108,10 +114,44 @@ export async function mountsAbove(name: string): Promise<Mount[]> {
  * @param dev the device number that files of the file system show
  */
 export const carries = async (name: string, dev: number): Promise<boolean> =>
-  (await mountsAbove(name)).some((mount) => mount.dev === dev);
+  (await mountsAbove(name)).some(({ number }) => number === numberOf(dev));
 
-/** Two devices of which one is the disk of the other, or the same, hold the same sectors. */
+/** The file or device that a loop device is made of; undefined of any other device, or where this process cannot see it. */
+const backingOf = async (name: string): Promise<string | undefined> =>
+  (await readIfThere(`${classBlock}/${name}/loop/backing_file`))?.replace(/\n$/, '');
+
+/** The names of a device, of its disk, and of all that it is built on. */
+async function devicesBelow(name: string): Promise<Set<string>> {
+  const found = new Set<string>();
+  const waiting: (string | undefined)[] = [name];
+  while (waiting.length > 0) {
+    const one = waiting.pop();
+    if (one === undefined || found.has(one)) continue;
+    found.add(one);
+    const folder = `${classBlock}/${one}`;
+    const partition = (await readIfThere(`${folder}/partition`)) !== undefined;
+    const backing = await backingOf(one);
+    waiting.push(
+      ...(await list(`${folder}/slaves`)),
+      partition ? basename(dirname(await realpath(folder))) : undefined,
+      backing === undefined ? undefined : await nameOfNode(backing),
+    );
+  }
+  return found;
+}
+
+/**
+ * Whether what is written to one device changes the other: they share sectors, or one is built on the other, be it by
+ * a file that lies there.
+ * @param first the kernel's name of the device, as is `second`
+ */
 export async function overlapping(first: string, second: string): Promise<boolean> {
-  if (first === second) return true;
-  return (await partitionsOf(first)).includes(second) || (await partitionsOf(second)).includes(first);
+  const below = await devicesBelow(second);
+  if (below.has(first) || (await devicesBelow(first)).has(second)) return true;
+  for (const name of below) {
+    const file = await backingOf(name);
+    const status = file === undefined ? undefined : await stat(file).catch(() => undefined);
+    if (status?.isFile() && (await carries(first, status.dev))) return true;
+  }
+  return false;
 }

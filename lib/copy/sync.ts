@@ -66,6 +66,7 @@ export interface SyncResult {
   zeroed: number;
   /** File systems that were frozen for the last pass. */
   frozen: string[];
+  /** Those that were not, or not for all of it. */
   notFrozen: NotFrozen[];
   /**
    * The copy is what the source was at one moment, the beginning of `epoch`. If not, it was written to in the last pass
@@ -257,7 +258,7 @@ class Run {
     } finally {
       this.#quiet = false;
       await freeze?.thaw().catch((error: unknown) => {
-        // It was too slow; what was written since is known, and says whether that did harm.
+        // It was too slow, and that is in the answer. What was written since is known, and says whether that did harm.
         if (!(error instanceof BlkfilterError && error.code === 'ETIMEDOUT')) throw error;
       });
     }
@@ -316,7 +317,8 @@ class Run {
   #reporter(phase: SyncProgress['phase'], pass: number, total: number): (bytes: number) => void {
     let done = 0;
     const tell = (): void => {
-      if (!this.#quiet) this.#options.onProgress?.({ phase, pass, done, total });
+      // What changes during a pass may be copied by it as well.
+      if (!this.#quiet) this.#options.onProgress?.({ phase, pass, done, total: Math.max(done, total) });
     };
     tell();
     return (bytes) => {

@@ -127,7 +127,7 @@ export class Target {
     const name = await nameOfNumber(number);
     if (name === undefined) throw refuse(path, 'ENODEV', 'the device is gone', '`lsblk -p` lists the disks that are there');
     if (source !== undefined && (await overlapping(source, name))) {
-      throw refuse(path, 'EINVAL', `it is the source itself, or a part of it (${source})`, 'copy to another disk');
+      throw refuse(path, 'EINVAL', `it is the source itself, a part of it, or built on it (${source})`, 'copy to another disk');
     }
     const bytes = (await sectorsOf(`/sys/dev/block/${number}`)) * SECTOR_SIZE;
     if (bytes < size) {

@@ -214,7 +214,8 @@ export class ChangeTracker extends Filter {
    * epoch, whenever it was submitted.
    * @returns with `freeze`, which file systems were frozen too
    * @throws {BlkfilterError} `EPERM`; `ENOENT` cbt is not attached; `ETIMEDOUT` the disk hangs, or was too slow for the
-   *   minute that file systems are frozen at most; `ENOTSUP` the I/O statistics of a device-mapper or RAID device are off;
+   *   minute that file systems are frozen at most, and then the epoch has begun; `EPROTO` what freezes was killed, likewise;
+   *   `ENOTSUP` the I/O statistics of a device-mapper or RAID device are off;
    *   `ENODEV`; `ERR_BLKFILTER_ARGUMENT`
    */
   async checkpoint(options: CheckpointOptions & { freeze: true }): Promise<FrozenCheckpoint>;

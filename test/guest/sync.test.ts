@@ -11,6 +11,8 @@ import { afterEach, before, describe, it } from 'node:test';
 
 import { open, sync, type BlkfilterError, type SyncResult } from 'blkfilter';
 
+import { Freeze } from '#lib/freeze.js';
+
 import { blank, sameBytes } from './support/copies.js';
 import { dmCreate, dmRemove, partition, scatter, unpartition } from './support/devices.js';
 import { plug, unplugAll } from './support/plug.js';
@@ -44,6 +46,7 @@ const same = (from: string, to: string, size = SIZE * MIB): void =>
 describe('sync', () => {
   before(() => void run('modprobe', 'loop'));
   afterEach(() => {
+    sh('losetup -D');
     for (const folder of ['/mnt/copy', '/mnt/source', FOLDER]) attempt('umount', '-q', folder);
     sh('dmsetup remove_all');
     rmSync(FOLDER, { recursive: true, force: true });
@@ -366,11 +369,54 @@ describe('sync', () => {
     await detachAll(from);
   });
 
+  describe('a freeze', () => {
+    /** Freezes /mnt/source; gives the process that keeps it so. */
+    const frozen = async (): Promise<{ freeze: Freeze; guard: string }> => {
+      mkdirSync('/mnt/source', { recursive: true });
+      const from = source();
+      sh(`mkfs.ext4 -q ${from}; mount ${from} /mnt/source`);
+      const freeze = await Freeze.above(basename(from));
+      assert.deepEqual(freeze?.frozen, ['/mnt/source']);
+      return { freeze, guard: run('pgrep', '-P', String(process.pid), '-x', 'sh').trim() };
+    };
+
+    it('ends when what keeps it is killed, and that is an error', async () => {
+      const { freeze, guard } = await frozen();
+      process.kill(Number(guard), 'SIGKILL');
+      // Not only when it is thawed.
+      const touched = spawn('touch', ['/mnt/source/thawed']);
+      assert.deepEqual(await once(touched, 'exit'), [0, null]);
+      await assert.rejects(freeze.thaw(), { code: 'EPROTO', message: /interrupted/ });
+    });
+
+    it('that ended too early is none', async () => {
+      const { freeze, guard } = await frozen();
+      // As when the time is up.
+      sh(`pkill -KILL -P $(pgrep -P ${guard} -x timeout)`);
+      await assert.rejects(freeze.thaw(), { code: 'ETIMEDOUT', message: /\(\/mnt\/source\) were thawed after 60 seconds/ });
+      assert.deepEqual([freeze.frozen, freeze.failed.map(({ path }) => path)], [[], ['/mnt/source']]);
+      sh('touch /mnt/source/thawed');
+    });
+  });
+
+  it('a file system with another one mounted over it: neither is frozen, and the other may hold the copy', async () => {
+    mkdirSync('/mnt/source', { recursive: true });
+    const from = source();
+    sh(`mkfs.ext4 -q ${from}; mount ${from} /mnt/source; mkfs.ext4 -q -F /dev/sdb; mount /dev/sdb /mnt/source`);
+    const { frozen, notFrozen } = await sync(from, '/mnt/source/image');
+    assert.deepEqual([frozen, notFrozen], [[], [{ path: '/mnt/source', reason: 'something else is mounted over it' }]]);
+    sh('umount /mnt/source');
+    await detachAll(from);
+  });
+
   describe('refuses', () => {
     const rows: { title: string; prepare?: () => void; from?: string; to: string; code: string; words: RegExp; options?: object }[] = [
       { title: 'a target that is mounted', prepare: () => sh('mkfs.ext4 -q /dev/sdb; mkdir -p /mnt/copy; mount /dev/sdb /mnt/copy'), to: '/dev/sdb', code: 'EBUSY', words: /mounted/ },
       { title: 'the source itself', to: '/dev/mapper/source', code: 'EINVAL', words: /source itself/ },
-      { title: 'a part of the source', prepare: () => partition('/dev/sdb', 2048, 8), from: '/dev/sdb', to: '/dev/sdb1', code: 'EINVAL', words: /source itself, or a part/ },
+      { title: 'a part of the source', prepare: () => partition('/dev/sdb', 2048, 8), from: '/dev/sdb', to: '/dev/sdb1', code: 'EINVAL', words: /source itself, a part/ },
+      { title: 'a device built on the source', prepare: () => void dmCreate('above', `0 ${(SIZE * MIB) / 512} linear /dev/mapper/source 0`), to: '/dev/mapper/above', code: 'EINVAL', words: /built on it/ },
+      { title: 'a loop device of a file on the source', prepare: () => sh(`mkfs.ext4 -q /dev/mapper/source; mkdir -p /mnt/source; mount /dev/mapper/source /mnt/source; truncate -s ${SIZE}M /mnt/source/file; losetup /dev/loop0 /mnt/source/file`), to: '/dev/loop0', code: 'EINVAL', words: /built on it/ },
+      { title: 'a loop device of the source', prepare: () => sh('losetup /dev/loop0 /dev/mapper/source'), to: '/dev/loop0', code: 'EINVAL', words: /built on it/ },
       { title: 'a target that is smaller', prepare: () => void dmCreate('small', '0 2048 linear /dev/sdb 0'), to: '/dev/mapper/small', code: 'ENOSPC', words: /1 MiB, and 16 MiB are needed/ },
       { title: 'a file on the source', prepare: () => sh('mkfs.ext4 -q /dev/mapper/source; mkdir -p /mnt/source; mount /dev/mapper/source /mnt/source'), to: '/mnt/source/image', code: 'EINVAL', words: /lies on the source/ },
       { title: 'a folder', to: '/tmp', code: 'EINVAL', words: /neither a file nor a block device/ },
