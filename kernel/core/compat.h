@@ -86,13 +86,23 @@ static inline void blk_mq_unfreeze_queue_nomemrestore(struct request_queue *q)
 }
 #endif
 
+/* Does the rest of a split bio pass submit_bio_noacct() by? */
+#ifdef HAVE_submit_split
+#define COMPAT_SPLITS_BYPASS	true
+#else
+#define COMPAT_SPLITS_BYPASS	false
+#endif
+
 /*
  * Do the I/O statistics of a bio-based device tell what is in flight? Since 6.11
  * drivers keep them only where the queue says so; before, all that complete
- * later than in their submit_bio did, md alone by the queue's flag.
+ * later than in their submit_bio did, md alone by the queue's flag. NVMe's heads of
+ * several paths never count what waits for a path.
  */
 static inline bool compat_in_flight_known(struct gendisk *disk)
 {
+	if (!queue_is_mq(disk->queue) && !strncmp(disk->disk_name, "nvme", 4))
+		return false;
 	if (queue_is_mq(disk->queue) || blk_queue_io_stat(disk->queue))
 		return true;
 #ifdef BLK_FEAT_IO_STAT

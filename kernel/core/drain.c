@@ -21,8 +21,10 @@
  *    the count falls to zero
  *
  * Freezing and suspending hold new bios back at the entrance for as long as what is
- * in flight takes. Bios that had waited there already, while somebody else held
- * them back, are let in with the rest; the second round is for them.
+ * in flight takes. Bios that had waited there already are let in with the rest; the
+ * second round is for them. As long as somebody else holds the entrance shut (a
+ * driver that resets its device, a disk that is being woken up) they stay there, so
+ * only rounds count before which nobody waited, and in which nobody else held it.
  *
  * Not waited for: bios that a filter or blk-throttle holds back, or that a dm device
  * defers because its user has suspended it. Filters that need to are shown them again
@@ -32,7 +34,9 @@
  * device stacked above.
  */
 #include <linux/delay.h>
+#include <linux/hash.h>
 #include <linux/jiffies.h>
+#include <linux/mutex.h>
 #include <linux/part_stat.h>
 #include <linux/rcupdate.h>
 #include <linux/sched/mm.h>
@@ -44,6 +48,44 @@
 #include "hook.h"
 
 #define DRAIN_TIMEOUT	(30 * HZ)
+#define DRAIN_LOCKS	64
+
+/*
+ * One drain of a disk at a time: to another one it would be somebody else who holds
+ * the entrance shut. By a hash, so that a disk that hangs holds up few others.
+ */
+static struct mutex drain_locks[DRAIN_LOCKS];
+
+/* drain_start() - when the module is loaded */
+void drain_start(void)
+{
+	int i;
+
+	for (i = 0; i < DRAIN_LOCKS; i++)
+		mutex_init(&drain_locks[i]);
+}
+
+/* Wait until no bio waits at the entrance: 0, or whether any did, or -ETIMEDOUT. */
+static int entrance_wait(struct request_queue *q, unsigned long deadline)
+{
+	int waited = 0;
+
+	while (waitqueue_active(&q->mq_freeze_wq)) {
+		if (time_after(jiffies, deadline))
+			return -ETIMEDOUT;
+		waited = 1;
+		usleep_range(500, 1000);
+	}
+	return waited;
+}
+
+/* Asked while the queue is frozen: does somebody else hold it shut? A dead one lets all go. */
+static bool entrance_shut(struct gendisk *disk)
+{
+	return !test_bit(GD_DEAD, &disk->state) &&
+	       (READ_ONCE(disk->queue->mq_freeze_depth) > 1 ||
+		blk_queue_pm_only(disk->queue));
+}
 
 static unsigned int disk_in_flight(struct gendisk *disk)
 {
@@ -62,11 +104,13 @@ static unsigned int disk_in_flight(struct gendisk *disk)
 	return max(count, 0L);
 }
 
-/* Wait out what is in the queue, and what the statistics of its device count. */
-static int drain_queue(struct gendisk *disk)
+/*
+ * Wait out what is in the queue, and what the statistics of its device count. Tells
+ * whether somebody else held the entrance shut: 0, 1, or an error.
+ */
+static int drain_queue(struct gendisk *disk, unsigned long deadline)
 {
 	struct request_queue *q = disk->queue;
-	unsigned long deadline = jiffies + DRAIN_TIMEOUT;
 	unsigned int noio;
 	int ret = 0;
 
@@ -84,9 +128,37 @@ static int drain_queue(struct gendisk *disk)
 			usleep_range(100, 500);
 		}
 	}
+	if (!ret)
+		ret = entrance_shut(disk);
 	blk_mq_unfreeze_queue_nomemrestore(q);
 	memalloc_noio_restore(noio);
 	return ret;
+}
+
+static int drain_disk(struct gendisk *disk)
+{
+	unsigned long deadline = jiffies + 2 * DRAIN_TIMEOUT;
+	int rounds = 0, ret, waited;
+
+	while (rounds < 2) {
+		ret = hook_sync();
+		if (ret)
+			return ret;
+		synchronize_rcu_tasks();
+		waited = entrance_wait(disk->queue, deadline);
+		if (waited < 0)
+			return waited;
+		ret = queue_is_mq(disk->queue) ? -ENODEV : drain_dm(disk, DRAIN_TIMEOUT);
+		if (ret == -ENODEV)
+			ret = compat_in_flight_known(disk) ?
+				drain_queue(disk, jiffies + DRAIN_TIMEOUT) : -EOPNOTSUPP;
+		if (ret < 0)
+			return ret;
+		rounds = waited || ret ? 0 : rounds + 1;
+		if (!rounds && time_after(jiffies, deadline))
+			return -ETIMEDOUT;
+	}
+	return 0;
 }
 
 /**
@@ -96,21 +168,20 @@ static int drain_queue(struct gendisk *disk)
  * May sleep, for some tenths of a second and for as long as the slowest request
  * in flight. For filters and for the core, in process context.
  *
- * Return: 0; -ETIMEDOUT when requests stayed in flight for half a minute;
- * -EOPNOTSUPP when what is in flight cannot be known, because the I/O statistics
- * of a bio-based device are switched off.
+ * Return: 0; -EINTR when the task is being killed; -ETIMEDOUT when requests stayed in
+ * flight, or waited to be, for half a minute or longer; -EOPNOTSUPP when what is in flight cannot be known, because the I/O statistics
+ * of a bio-based device are switched off, or do not tell.
  */
 int blkfilter_drain(struct block_device *bdev)
 {
 	struct gendisk *disk = bdev->bd_disk;
-	int round, ret = hook_sync();
+	struct mutex *lock = &drain_locks[hash_ptr(disk, ilog2(DRAIN_LOCKS))];
+	int ret;
 
-	for (round = 0; round < 2 && !ret; round++) {
-		synchronize_rcu_tasks();
-		ret = queue_is_mq(disk->queue) ? -ENODEV : drain_dm(disk, DRAIN_TIMEOUT);
-		if (ret == -ENODEV)
-			ret = compat_in_flight_known(disk) ? drain_queue(disk) : -EOPNOTSUPP;
-	}
+	if (mutex_lock_killable(lock))
+		return -EINTR;
+	ret = drain_disk(disk);
+	mutex_unlock(lock);
 	return ret;
 }
 EXPORT_SYMBOL_GPL(blkfilter_drain);

@@ -4,6 +4,7 @@
 
 struct gendisk;
 
+void drain_start(void);
 int drain_dm(struct gendisk *disk, unsigned long timeout);
 
 #endif /* BLKFILTER_DRAIN_H */

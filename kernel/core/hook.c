@@ -14,6 +14,9 @@
  *	del_gendisk,		redirected to lifecycle.c, which calls them itself in
  *	blk_mark_disk_dead,	the midst of what it has to do
  *	bdev_disk_changed
+ *	bdev_read_page,		on kernels that have them: refused for disks that have a
+ *	bdev_write_page		filter, for they tell a driver of a page without a bio.
+ *				Their callers come with a bio then
  *	__blk_throtl_bio,	seen: bios that blk-throttle may hold back, and all once
  *	submit_bio_noacct_nocheck  more when it lets them go; the second is hooked when
  *				the first was called, which is where there are limits
@@ -71,6 +74,12 @@ struct hook {
 	struct ftrace_ops ops;
 	const char *functions[HOOK_FUNCTIONS];
 };
+
+/* ftrace tells where in a function it was called, which is in its first bytes. */
+static __always_inline bool entered(unsigned long ip, void *function)
+{
+	return ip - (unsigned long)function < 16;
+}
 
 /* ---- Redirecting ------------------------------------------------------- */
 
@@ -134,10 +143,16 @@ static void notrace submit_bio_callback(unsigned long ip, unsigned long parent_i
 
 	if (walk_has_nobody(bio))
 		return;
-	if (!again && static_branch_unlikely(&bios_redirected) &&
-	    (within_module(parent_ip, THIS_MODULE) ||
-	     compat_ftrace_ip(fregs) == (unsigned long)submit_bio_entry))
+	if (COMPAT_SPLITS_BYPASS && !entered(ip, submit_bio_noacct)) {
+		/* All bios come here, but only the rest of a split is in no other place. */
+		again = compat_ftrace_arg(fregs, 1) & 0xff;
+		if (!again)
+			return;
+	} else if (!again && static_branch_unlikely(&bios_redirected) &&
+		   (within_module(parent_ip, THIS_MODULE) ||
+		    compat_ftrace_ip(fregs) == (unsigned long)submit_bio_entry)) {
 		return;
+	}
 	preempt_disable_notrace();
 	if (again)
 		walk_again(bio);
@@ -163,7 +178,10 @@ static void notrace submit_bio_redirect(unsigned long ip, unsigned long parent_i
 
 static struct hook bio_hook = {
 	.ops = SEE_OPS(submit_bio_callback),
-	.functions = { "submit_bio_noacct" },
+	.functions = {
+		"submit_bio_noacct",
+		COMPAT_SPLITS_BYPASS ? "submit_bio_noacct_nocheck" : NULL,
+	},
 };
 
 static struct hook bio_redirect_hook = {
@@ -188,12 +206,17 @@ static struct hook throttled_hook = {
 	.functions = { "submit_bio_noacct_nocheck" },
 };
 
-static int throttled_hooked = 1;
+/* Until it is: -EINPROGRESS, also where nobody has asked for it yet. */
+static int throttled_hooked = -EINPROGRESS;
 
 static void throttling_begins(struct work_struct *work)
 {
-	int ret = register_ftrace_function(&throttled_hook.ops);
+	int ret;
 
+	/* Asked for once; but a work item may run twice. */
+	if (throttled_hooked != -EINPROGRESS)
+		return;
+	ret = register_ftrace_function(&throttled_hook.ops);
 	/* What is on its way past the place of the hook is in its queue then. */
 	synchronize_rcu_tasks();
 	WRITE_ONCE(throttled_hooked, ret);
@@ -206,10 +229,8 @@ static void notrace throttling_callback(unsigned long ip, unsigned long parent_i
 					struct ftrace_ops *ops,
 					struct ftrace_regs *fregs)
 {
-	if (unlikely(!READ_ONCE(throttling))) {
-		WRITE_ONCE(throttling, true);
+	if (unlikely(!READ_ONCE(throttling)) && !xchg(&throttling, true))
 		schedule_work(&throttling_work);
-	}
 }
 
 /* Called for bios to disks that have limits, before one may be held back. */
@@ -227,6 +248,8 @@ int hook_sync(void)
 {
 	if (!READ_ONCE(throttling))
 		return 0;
+	/* Whoever has seen the first such bio may not have asked for the hook yet. */
+	schedule_work(&throttling_work);
 	flush_work(&throttling_work);
 	return READ_ONCE(throttled_hooked);
 }
@@ -239,12 +262,6 @@ static void hook_stop_throttled(void)
 }
 
 /* ---- Redirected as long as the module is loaded ------------------------- */
-
-/* ftrace tells where in a function it was called, which is in its first bytes. */
-static __always_inline bool entered(unsigned long ip, void *function)
-{
-	return ip - (unsigned long)function < 16;
-}
 
 static long notrace ioctl_entry(struct file *file, unsigned int cmd,
 				unsigned long arg)
@@ -297,9 +314,36 @@ static struct hook redirect_hook = {
 		"bdev_disk_changed", "del_gendisk", "blk_mark_disk_dead",
 		/* No address is known of these two, so they are the others. */
 		"blkdev_ioctl",
-		IS_ENABLED(CONFIG_COMPAT) ? "compat_blkdev_ioctl" : NULL,
+#ifdef CONFIG_COMPAT
+		"compat_blkdev_ioctl",
+#endif
 	},
 };
+
+#ifdef HAVE_rw_page
+/* Whatever a device cannot do so is done with a bio. */
+static int notrace rw_page_entry(void)
+{
+	redirect_end();
+	return -EOPNOTSUPP;
+}
+
+static void notrace rw_page_callback(unsigned long ip, unsigned long parent_ip,
+				     struct ftrace_ops *ops,
+				     struct ftrace_regs *fregs)
+{
+	struct block_device *bdev = (struct block_device *)compat_ftrace_arg(fregs, 0);
+
+	if (!hlist_empty(stack_bucket(bdev->bd_disk)))
+		redirect(fregs, rw_page_entry);
+}
+
+/* Apart from the others, for these are not exported: no address is known of them. */
+static struct hook rw_page_hook = {
+	.ops = REDIRECT_OPS(rw_page_callback),
+	.functions = { "bdev_read_page", "bdev_write_page" },
+};
+#endif
 
 /* ---- Seen as long as the module is loaded ------------------------------- */
 
@@ -349,6 +393,9 @@ static struct hook see_hook = {
 static struct hook *const lasting_hooks[] = {
 #ifdef CONFIG_BLK_DEV_THROTTLING
 	&throttling_hook,
+#endif
+#ifdef HAVE_rw_page
+	&rw_page_hook,
 #endif
 	&see_hook, &redirect_hook,
 };

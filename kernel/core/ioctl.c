@@ -132,6 +132,7 @@ static int ioctl_ctl(struct block_device *bdev, void __user *argp)
 	struct blkfilter_attachment *att;
 	struct blkfilter_ctl ctl;
 	struct filter_name name;
+	__u32 optlen;
 	int ret;
 
 	if (copy_from_user(&ctl, uctl, sizeof(ctl)))
@@ -145,9 +146,11 @@ static int ioctl_ctl(struct block_device *bdev, void __user *argp)
 		return -ENOENT;
 
 	ops = att->flt->ops;
+	optlen = ctl.optlen;
 	ret = ops->ctl ? ops->ctl(att->flt, ctl.cmd, u64_to_user_ptr(ctl.opt),
 				  &ctl.optlen) : -ENOTTY;
-	if (!ret && put_user(ctl.optlen, &uctl->optlen))
+	/* Only then: a command that was done should not fail. */
+	if (!ret && ctl.optlen != optlen && put_user(ctl.optlen, &uctl->optlen))
 		ret = -EFAULT;
 	stack_put(att);
 	return ret;

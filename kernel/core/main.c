@@ -8,6 +8,7 @@
 
 #include <linux/blk-filter.h>
 
+#include "drain.h"
 #include "hook.h"
 #include "lifecycle.h"
 #include "stack.h"
@@ -24,6 +25,7 @@ static int __init blkfilter_init(void)
 	ret = lifecycle_start();
 	if (ret)
 		return ret;
+	drain_start();
 	ret = hook_start();
 	if (ret)
 		lifecycle_stop();

@@ -126,6 +126,8 @@ void hold_replace_rules(struct guard *guard, struct guard_rules *rules)
 	delayed = hold_take(guard, KTIME_MAX);
 	spin_unlock(&guard->held_lock);
 	hold_send(guard, delayed);
+	/* The worker may be about to send more: those are neither held nor in flight. */
+	flush_work(&guard->release.work);
 }
 
 /* hold_release_all() - let all bios go that are held now */

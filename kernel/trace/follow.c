@@ -302,7 +302,9 @@ void follow_bio(struct stream *stream, struct bio *bio, struct blkfilter_range r
 		return;
 	if (stream->config.options & BLKFILTER_TRACE_SEGMENTS)
 		segments = count_segments(bio, data);
-	f = kmalloc(struct_size(f, segments, segments), GFP_NOWAIT | __GFP_NOWARN);
+	/* Reclaim may be who submits: what it has in reserve is not for events. */
+	f = kmalloc(struct_size(f, segments, segments), GFP_NOWAIT | __GFP_NOWARN |
+		    __GFP_NOMEMALLOC);
 	if (!f) {
 		stream_lose_event(stream);
 		percpu_ref_put(&stream->followed);

@@ -10,7 +10,7 @@ import { open } from 'blkfilter';
 
 import { dmCreate, dmRemove, partition, scatter, unpartition } from './support/devices.js';
 import { collected, rounded, union } from './support/extents.js';
-import { loadModules, unloadModules } from './support/modules.js';
+import { FILTERS, loadModules, unloadModules } from './support/modules.js';
 import { race, references } from './support/race.js';
 import { program, run, sh, until } from './support/run.js';
 import { liveWitnesses, loadWitness, unloadWitness } from './support/witness.js';
@@ -84,11 +84,11 @@ describe('faults', { skip }, () => {
     failNoMore();
     assert.equal(sh('cat /sys/class/block/*/filter'), '');
     assert.equal(liveWitnesses(), 0);
-    await until('references to be given back', () => references('blkfilter_cbt') + references('blkfilter_witness') === 0);
+    await until('references to be given back', () => [...FILTERS, 'blkfilter_witness'].every((name) => references(name) === 0));
     unloadWitness();
   });
 
-  for (const filter of ['cbt', 'slow']) {
+  for (const filter of ['cbt', 'guard', 'trace', 'slow']) {
     it(`attach ${filter}: it is attached, or not, as it says`, (t) => {
       allOrNothing(walk(t, 'ENOMEM EFAULT', 1, 'attach', DISK, filter));
     });
@@ -106,25 +106,37 @@ describe('faults', { skip }, () => {
     dmRemove('faulty');
   });
 
-  it("cbt's commands", async (t) => {
-    await using device = await open(DISK);
-    const commands: [string, string, ...string[]][] = [
+  const commands: Record<string, [string, string, ...string[]][]> = {
+    cbt: [
       ['2', '8', '4096'], // configure
       ['1', '56'], // info
       ['3', '24'], // checkpoint
       ['4', '64', '0', '0', '1', '0', '0', '0', '@', '16'], // changes since 1
       ['5', '64', '0', '0', '1', '0', '0', '1024', '@', '1024'], // bitmap since 1
       ['6', '16', '0', '8'], // mark
-    ];
-    await device.attach('cbt');
-    for (const command of commands) {
-      // To be configured once: a fault may come too late to undo that.
-      const results = command[0] === '2' ? 'ENOMEM EFAULT EBUSY' : 'ENOMEM EFAULT';
-      const steps = walk(t, results, 1, 'ctl', DISK, 'cbt', ...command);
-      assert.ok(steps.every(({ state }) => state), 'it is gone');
-    }
-    await device.detach('cbt');
-  });
+    ],
+    guard: [
+      ['1', '32', '0', '0', String(2 ** 32)], // no rules, the default is to pass
+      ['2', '32', '@', '@', '1024'], // get them
+    ],
+    trace: [
+      ['1', '112', '65536'], // configure
+      ['2', '8'], // open
+    ],
+  };
+  for (const [filter, calls] of Object.entries(commands)) {
+    it(`${filter}'s commands`, async (t) => {
+      await using device = await open(DISK);
+      await device.attach(filter);
+      for (const call of calls) {
+        // cbt is to be configured once: a fault may come too late to undo that.
+        const results = filter === 'cbt' && call[0] === '2' ? 'ENOMEM EFAULT EBUSY' : 'ENOMEM EFAULT';
+        const steps = walk(t, results, 1, 'ctl', DISK, filter, ...call);
+        assert.ok(steps.every(({ state }) => state), 'it is gone');
+      }
+      await device.detach(filter);
+    });
+  }
 
   it('attach rules', (t) => {
     const rules = '/sys/module/blkfilter/parameters/rules';
@@ -189,6 +201,24 @@ describe('faults', { skip }, () => {
     assert.deepEqual(reported, truth);
     assert.equal(times, before);
     await tracker.detach();
+  });
+
+  it('without memory for its events trace counts what it could not tell', async (t) => {
+    await using device = await open(DISK);
+    const trace = await device.attach('trace', { operations: ['write'], buffer: '4MiB' });
+    const stream = await trace.open();
+    // Events ask for memory without waiting; and only those of the task that writes shall fail.
+    configure('failslab', { 'ignore-gfp-wait': 'Y', 'task-filter': 'Y' });
+    fail('failslab', 30);
+    const places = scatter(DISK, { how: 'direct', threads: 2, count: 200, max: 64 * 1024, seed: 5 }, { faults: true });
+    failNoMore();
+    configure('failslab', { 'ignore-gfp-wait': 'N', 'task-filter': 'N' });
+    await trace.detach();
+    let events = 0;
+    for await (const { operation } of stream) events += Number(operation === 'write');
+    t.diagnostic(`${events} events, ${stream.dropped} dropped`);
+    assert.ok(events > 0 && stream.dropped > 0);
+    assert.equal(events + stream.dropped, places.length);
   });
 
   it('writes that fail, while filters come and go', async (t) => {
