@@ -114,8 +114,8 @@ const anyRequest: Record<string, Explain> = {
     hint: 'the disk or what lies below it hangs: `dmesg` may tell; try again when it answers',
   }),
   ENOTSUP: () => ({
-    reason: "what is in flight cannot be known, because the device's I/O statistics are off",
-    hint: 'switch them on: `echo 1 > /sys/block/NAME/queue/iostats`',
+    reason: "what is in flight cannot be known, because the device's I/O statistics are off, or, of an NVMe disk of several paths, do not tell",
+    hint: 'switch them on: `echo 1 > /sys/block/NAME/queue/iostats`; for NVMe boot with `nvme_core.multipath=N`',
   }),
 };
 
