@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 import { randomBytes } from 'node:crypto';
-import { open, realpath, rename, rm, stat, type FileHandle } from 'node:fs/promises';
+import { access, constants, open, realpath, rename, rm, stat, type FileHandle } from 'node:fs/promises';
 import { dirname, join, resolve as absolute } from 'node:path';
 import { getSystemErrorMap } from 'node:util';
 
@@ -64,8 +64,42 @@ async function replace(target: string, fill: (file: FileHandle) => Promise<void>
     await rm(temporary, { force: true });
     throw error;
   }
-  const folder = await open(dirname(target), 'r');
+  await syncFolder(target);
+}
+
+/** Makes safe which files the folder of a path holds. */
+async function syncFolder(path: string): Promise<void> {
+  const folder = await open(dirname(path), 'r');
   await folder.sync().finally(() => folder.close());
+}
+
+/** Removes a file, if it is there: not even a power cut brings it back. */
+export async function removeFile(path: string): Promise<void> {
+  try {
+    await rm(path);
+  } catch (error) {
+    if (isMissing(error)) return;
+    throw error;
+  }
+  await syncFolder(path);
+}
+
+/** Says of an error what it means for a file that is written. */
+async function explained<T>(path: string, action: () => Promise<T>): Promise<T> {
+  try {
+    return await action();
+  } catch (error) {
+    const { code, errno, syscall } = error as NodeJS.ErrnoException;
+    if (error instanceof BlkfilterError || code === undefined || errno === undefined) throw error;
+    const [, reason = 'it cannot be written'] = getSystemErrorMap().get(errno) ?? [];
+    throw new BlkfilterError({ code, errno, syscall, path, reason, hint: hints[code], cause: error });
+  }
+}
+
+/** Fails where {@link replaceFile} would, as far as that can be seen before. */
+export async function checkPlace(path: string): Promise<void> {
+  // The dot makes sure that it is a folder.
+  await explained(path, async () => access(`${dirname(await resolve(path))}/.`, constants.W_OK));
 }
 
 /**
@@ -80,12 +114,5 @@ export async function replaceFile(
   fill: (file: FileHandle) => Promise<void>,
   mode = 0o600,
 ): Promise<void> {
-  try {
-    await replace(await resolve(path), fill, mode);
-  } catch (error) {
-    const { code, errno, syscall } = error as NodeJS.ErrnoException;
-    if (error instanceof BlkfilterError || code === undefined || errno === undefined) throw error;
-    const [, reason = 'it cannot be written'] = getSystemErrorMap().get(errno) ?? [];
-    throw new BlkfilterError({ code, errno, syscall, path, reason, hint: hints[code], cause: error });
-  }
+  await explained(path, async () => replace(await resolve(path), fill, mode));
 }

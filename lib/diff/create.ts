@@ -6,7 +6,7 @@ import { z } from 'zod';
 import { readExtents } from '../copy/read.js';
 import type { BlockDevice } from '../device.js';
 import { BlkfilterError } from '../errors.js';
-import { replaceFile } from '../files.js';
+import { checkPlace, replaceFile } from '../files.js';
 import type { ChangeTracker } from '../filters/cbt.js';
 import { check, generation, signal } from '../options.js';
 import { carries } from '../stack.js';
@@ -63,6 +63,20 @@ async function look(tracker: ChangeTracker, since: number, generation: string | 
   await changes.batches().next();
 }
 
+/**
+ * Fails where a diff of the device cannot be saved, before it is begun.
+ * @throws {BlkfilterError} as {@link Diff.save}, as far as that can be seen before
+ */
+export async function checkOutput(device: BlockDevice, path: string): Promise<void> {
+  const file = await realpath(path).catch(() => path);
+  const dev = await stat(dirname(file)).then((status) => status.dev, () => undefined);
+  if (dev !== undefined && (await carries(await device.kernelName(), dev))) {
+    const reason = `it lies on ${device.path} itself: the diff would change what it is made of`;
+    throw new BlkfilterError({ code: 'EINVAL', reason, hint: 'write to another disk', path });
+  }
+  await checkPlace(path);
+}
+
 /** What changed on a device, as bytes in Ceph's format "rbd diff v1". */
 export class Diff implements AsyncIterable<Buffer> {
   /** Bytes of data, of what was read so far. */
@@ -112,20 +126,10 @@ export class Diff implements AsyncIterable<Buffer> {
    *   system says; and as iterating
    */
   async save(path: string): Promise<void> {
-    await this.#refuse(path);
+    await checkOutput(this.#device, path);
     await replaceFile(path, async (file) => {
       for await (const part of this) await file.writeFile(part);
     });
-  }
-
-  /** One that grows on the device would have to hold itself. */
-  async #refuse(path: string): Promise<void> {
-    const file = await realpath(path).catch(() => path);
-    const dev = await stat(dirname(file)).then((status) => status.dev, () => undefined);
-    if (dev !== undefined && (await carries(await this.#device.kernelName(), dev))) {
-      const reason = `it lies on ${this.#device.path} itself: the diff would change what it is made of`;
-      throw new BlkfilterError({ code: 'EINVAL', reason, hint: 'write to another disk', path });
-    }
   }
 
   async *#ranges(): AsyncGenerator<DiffRange, void> {

@@ -330,6 +330,22 @@ describe('a diff', () => {
     }
   });
 
+  it('at the command line that cannot be written takes no checkpoint', async () => {
+    sh(`mkfs.ext4 -q -F ${SOURCE}; mkdir -p /mnt/source; mount ${SOURCE} /mnt/source`);
+    const { epoch } = await tracker.checkpoint();
+    for (const [output, words] of [
+      [FOLDER, /^error: EISDIR/],
+      ['/dev/no-such-disk', /^error: ENOENT: no such device/],
+      ['/tmp/none/diff', /^error: ENOENT: no such file/],
+      ['/mnt/source/diff', /^error: EINVAL: it lies on/],
+    ] as const) {
+      const { status, stderr } = attempt('blkfilter', 'diff', SOURCE, '--full', '--output', output);
+      assert.equal(status, 1);
+      assert.match(stderr, words);
+    }
+    assert.equal((await tracker.info()).epoch, epoch);
+  });
+
   it('refuses a device without cbt', async () => {
     await using other = await open('/dev/sdb');
     await assert.rejects(createDiff(other, { full: true }), { code: 'ENOENT', message: /'cbt' is not attached/ });

@@ -8,7 +8,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
 
-import { replaceFile } from '#lib/files.js';
+import { checkPlace, replaceFile } from '#lib/files.js';
 
 const writeWhole = (path: string, text: string): Promise<void> => replaceFile(path, (file) => file.writeFile(text));
 
@@ -60,6 +60,7 @@ describe('a file that is written', () => {
         assert.match(String(error.hint), hint);
         return true;
       });
+      await assert.rejects(checkPlace(to), { name: 'BlkfilterError', code, path: to });
       assert.deepEqual(readdirSync(folder), before);
       assert.ok(existsSync('/dev/null') && !readdirSync('/dev').some((one) => one.startsWith('.blkfilter')));
     });

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 import type { Command } from 'commander';
 
+import { checkOutput } from '../../diff/create.js';
 import {
   BlkfilterError,
   createDiff,
@@ -38,6 +39,7 @@ function refuse({ since, generation, full, output }: DiffFlags): void {
 
 /** Writes a diff to a file, of which nothing is left when that is interrupted. */
 async function save(device: BlockDevice, options: DiffOptions, path: string): Promise<Diff> {
+  await checkOutput(device, path);
   return interruptible(path, 'run it again, since the same epoch', async (signal) => {
     const diff = await createDiff(device, { ...options, signal });
     await diff.save(path);
