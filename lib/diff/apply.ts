@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: MIT
-import { open, rm, stat } from 'node:fs/promises';
+import { open, stat } from 'node:fs/promises';
 import { inspect } from 'node:util';
 import { z } from 'zod';
 
 import { describe, mismatch, readState, statePath, writeState, type CopyState } from '../copy/state.js';
 import { Target, explain, type TargetIdentity } from '../copy/target.js';
 import { BlkfilterError } from '../errors.js';
+import { removeFile } from '../files.js';
 import { check, signal } from '../options.js';
 import { DiffReader, damaged, type DiffHeader } from './format.js';
 import { FileInput, StreamInput, type Input } from './input.js';
@@ -85,11 +86,15 @@ export async function applyDiff(source: DiffSource, target: string, options: App
 async function openDiff(path: string): Promise<Input> {
   try {
     const file = await open(path, 'r');
-    const status = await file.stat();
-    if (status.isFile()) return await FileInput.of(file);
-    if (!status.isDirectory()) return new StreamInput(file.createReadStream({ highWaterMark: CHUNK }));
-    await file.close();
-    throw new BlkfilterError({ code: 'EISDIR', reason: 'a folder', hint: 'name a diff', path });
+    try {
+      const status = await file.stat();
+      if (status.isFile()) return await FileInput.of(file);
+      if (!status.isDirectory()) return new StreamInput(file.createReadStream({ highWaterMark: CHUNK }));
+      throw new BlkfilterError({ code: 'EISDIR', reason: 'a folder', hint: 'name a diff', path });
+    } catch (error) {
+      await file.close();
+      throw error;
+    }
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw explain(error, path);
     throw new BlkfilterError({
@@ -245,7 +250,7 @@ class Application {
   async #keeper(known: CopyState | undefined): Promise<Keep> {
     const { from, to } = this.#marks;
     if (!to || from === null) {
-      await rm(this.#statePath, { force: true });
+      await removeFile(this.#statePath);
       return () => Promise.resolve();
     }
     const { source, blockSize } = known?.generation === to.generation ? known : {};
