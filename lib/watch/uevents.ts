@@ -7,6 +7,7 @@ import { BlkfilterError, errnoName } from '../errors.js';
 import { native, type NativePoll } from '../native.js';
 import { checkAnswer, whole } from '../options.js';
 import { identity } from './device.js';
+import { pollOf } from './poll.js';
 
 const message = identity.extend({
   ACTION: z.string(),
@@ -53,7 +54,7 @@ export class UeventSocket {
   /** @param bytes room for what is not received yet */
   constructor(bytes: number) {
     this.#fd = explained(() => native().uevents.open(bytes));
-    this.poll = new (native().Poll)(this.#fd, 'readable');
+    this.poll = pollOf(this.#fd, 'readable');
   }
 
   /** Some of what came, without waiting; see the addon. */

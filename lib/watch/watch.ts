@@ -3,12 +3,13 @@ import { closeSync, openSync } from 'node:fs';
 import { z } from 'zod';
 
 import { mountTable, mountTableFile } from '../mounts.js';
-import { native, type NativePoll } from '../native.js';
+import type { NativePoll } from '../native.js';
 import { check, signal, size } from '../options.js';
 import { nameOfMounted } from '../stack.js';
 import { Devices } from './devices.js';
 import type { DeviceEvent } from './events.js';
 import { Mounts } from './mounts.js';
+import { pollOf } from './poll.js';
 import { UeventSocket } from './uevents.js';
 
 /** Of the messages of some thousand devices that come at once. */
@@ -104,7 +105,7 @@ async function* watch(
 ): AsyncGenerator<DeviceEvent, void> {
   signal?.throwIfAborted();
   const fd = openSync(mountTableFile, 'r');
-  const poll = new (native().Poll)(fd, 'exceptional');
+  const poll = pollOf(fd, 'exceptional');
   let socket: UeventSocket | undefined;
   const wake = (): void => {
     poll.close();

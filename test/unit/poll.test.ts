@@ -10,6 +10,7 @@ import { setImmediate } from 'node:timers/promises';
 import { Worker } from 'node:worker_threads';
 
 import { native } from '#lib/native.js';
+import { pollOf } from '#lib/watch/poll.js';
 
 describe('Poll', () => {
   let folder: string;
@@ -43,6 +44,12 @@ describe('Poll', () => {
       drain();
     }
     poll.close();
+  });
+
+  it('that cannot be leaves no descriptor', () => {
+    const other = openSync(join(folder, 'pipe'), 'r+');
+    assert.throws(() => pollOf(other, 'writable' as 'readable'), TypeError);
+    assert.throws(() => closeSync(other), { code: 'EBADF' });
   });
 
   it('that is closed waits for nothing', async () => {
