@@ -4,6 +4,7 @@ import assert from 'node:assert/strict';
 import { closeSync, mkdtempSync, openSync, rmSync, statSync, truncateSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { Readable } from 'node:stream';
 import { after, beforeEach, describe, it } from 'node:test';
 
 import { piecesOf } from '#lib/copy/read.js';
@@ -28,7 +29,7 @@ describe('a target', () => {
     return target;
   };
   const compare = (target: Target): Promise<Comparison> =>
-    verify(target, (async function* () { yield* piecesOf(0, data); })(), () => [], () => undefined);
+    verify(target, Readable.from(piecesOf(0, data)), () => [], () => undefined);
 
   it('is compared as it is on the disk', async () => {
     const target = await open();
