@@ -129,7 +129,7 @@ export class BlockDevice {
     } catch (error) {
       // Nothing half done; but a write blocker that blocks is not taken off because a write before it hangs. Should
       // detaching fail too, the filter or the disk is gone, and the first error says more.
-      if (!untyped.inForce(error)) await untyped.detach().catch(() => undefined);
+      if (!untyped.inForce?.(error)) await untyped.detach().catch(() => undefined);
       throw error;
     }
     return filter;

@@ -44,9 +44,7 @@ export class Filter {
    * Whether the options are in force although {@link configure} has failed with this.
    * @internal
    */
-  inForce(_error: unknown): boolean {
-    return false;
-  }
+  inForce?(error: unknown): boolean;
 
   /**
    * Sends a command of the filter (`BLKFILTER_CTL`).
