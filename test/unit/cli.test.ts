@@ -146,6 +146,7 @@ describe('what is made from the commands', () => {
     assert.ok(names.length > 15);
     for (const name of names) assert.match(commands.get(name) ?? '', /\.EX\n(npx )?blkfilter .*\n\.EE/, name);
     assert.match(commands.get('changes DEV') ?? '', /--since <epoch>\n.*must be given.*--range.*blkfilter changes \/dev/s);
+    for (const name of names) assert.equal(/^\.B --json$/m.test(commands.get(name) ?? ''), !name.startsWith('completion'), name);
     assert.ok(names.includes('rule add FILTER') && names.includes('status [DEV]'));
   });
 

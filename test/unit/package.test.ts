@@ -4,12 +4,12 @@
 // there. BLKFILTER_NPM names other versions of npm to try as well: BLKFILTER_NPM="10 12".
 import assert from 'node:assert/strict';
 import { execFileSync, spawnSync } from 'node:child_process';
-import { chmodSync, chownSync, mkdirSync, mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { chmodSync, chownSync, existsSync, mkdirSync, mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
 
-import { root } from '../readme.js';
+import { root, text } from '../readme.js';
 
 const NOBODY = 65534;
 const scratch = mkdtempSync(join(tmpdir(), 'blkfilter-package-'));
@@ -79,6 +79,7 @@ describe('the package', () => {
     const expected = [
       ...['LICENSE', 'README.md', 'binding.gyp', 'package.json', 'native/build.mjs'],
       ...under('LICENSES'),
+      ...under('docs', /^docs\/[^/]*\.md$/),
       ...under('examples', /^examples\/[^/]*\.ts$/),
       ...under('kernel', /(\.[ch]|\/Kbuild|\/Makefile)$/).filter((path) => !path.endsWith('.mod.c')),
       ...under('native', /\.(cc|h)$/),
@@ -89,6 +90,10 @@ describe('the package', () => {
     ];
     const packed = execFileSync('tar', ['-tzf', tarball], { encoding: 'utf8' }).trim().split('\n');
     assert.deepEqual(packed.map((path) => path.replace(/^package\//, '')).sort(), expected.sort());
+  });
+
+  it('has the files that its README links to', () => {
+    for (const [, path = ''] of text.matchAll(/\]\(([^)]+)\)/g)) assert.ok(existsSync(join(installed, path)), path);
   });
 
   it('runs nothing when it is installed', () => {
