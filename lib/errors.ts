@@ -272,6 +272,19 @@ export function errnoName(errno: number): string {
   return known ?? otherNames.get(-errno) ?? `errno ${-errno}`;
 }
 
+/**
+ * Says of which path an error of Node is, or of the addon, which may give the number alone. Anything else is returned as it is.
+ * @param known what some errors usually mean there, and what to do; the system's words are used where this has none
+ */
+export function explainOnPath(error: unknown, path: string, known: Record<string, { reason?: string; hint: string }>): unknown {
+  const { errno, syscall } = error as NodeJS.ErrnoException;
+  if (error instanceof BlkfilterError || errno === undefined) return error;
+  const code = errnoName(errno);
+  const [, words = 'it failed'] = getSystemErrorMap().get(errno) ?? [];
+  const { reason = words, hint } = known[code] ?? {};
+  return new BlkfilterError({ code, errno, syscall, path, reason, hint, cause: error });
+}
+
 /** What the addon puts on the errors that it rejects with. */
 interface SystemFailure extends Error {
   errno: number;

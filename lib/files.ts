@@ -2,18 +2,17 @@
 import { randomBytes } from 'node:crypto';
 import { access, constants, open, realpath, rename, rm, stat, type FileHandle } from 'node:fs/promises';
 import { dirname, join, resolve as absolute } from 'node:path';
-import { getSystemErrorMap } from 'node:util';
 
-import { BlkfilterError } from './errors.js';
+import { BlkfilterError, explainOnPath } from './errors.js';
 
-const hints: Record<string, string> = {
-  ENOENT: 'make its folder first',
-  ENOTDIR: 'make its folder first',
-  EISDIR: 'name a file in that folder',
-  EEXIST: 'name a file, or one that is not there yet',
-  EACCES: 'write it to a folder of your own',
-  EROFS: 'write it to another file system',
-  ENOSPC: 'make room, or write it to another file system',
+const known = {
+  ENOENT: { hint: 'make its folder first' },
+  ENOTDIR: { hint: 'make its folder first' },
+  EISDIR: { reason: 'it is a folder', hint: 'name a file in that folder' },
+  EEXIST: { reason: 'there is something else than a file', hint: 'name a file, or one that is not there yet' },
+  EACCES: { hint: 'write it to a folder of your own' },
+  EROFS: { hint: 'write it to another file system' },
+  ENOSPC: { hint: 'make room, or write it to another file system' },
 };
 
 const isMissing = (error: unknown): boolean => (error as NodeJS.ErrnoException).code === 'ENOENT';
@@ -38,8 +37,7 @@ async function resolve(path: string): Promise<string> {
     if (stats.isFile()) return found;
     // Least of all the node of a disk, which root could well replace.
     const code = stats.isDirectory() ? 'EISDIR' : 'EEXIST';
-    const reason = stats.isDirectory() ? 'it is a folder' : 'there is something else than a file';
-    throw new BlkfilterError({ code, path, reason, hint: hints[code] });
+    throw new BlkfilterError({ code, path, ...known[code] });
   } catch (error) {
     if (!isMissing(error)) throw error;
     await refuseDeviceName(path);
@@ -73,6 +71,22 @@ async function syncFolder(path: string): Promise<void> {
   await folder.sync().finally(() => folder.close());
 }
 
+/**
+ * Reads a part of a file.
+ * @param offset in bytes, as is `length`
+ * @returns less only where the file ends before
+ */
+export async function readPart(file: FileHandle, offset: number, length: number): Promise<Buffer> {
+  const data = Buffer.allocUnsafe(length);
+  let done = 0;
+  while (done < length) {
+    const { bytesRead } = await file.read(data, done, length - done, offset + done);
+    if (bytesRead === 0) break;
+    done += bytesRead;
+  }
+  return data.subarray(0, done);
+}
+
 /** Removes a file, if it is there: not even a power cut brings it back. */
 export async function removeFile(path: string): Promise<void> {
   try {
@@ -89,10 +103,7 @@ async function explained<T>(path: string, action: () => Promise<T>): Promise<T> 
   try {
     return await action();
   } catch (error) {
-    const { code, errno, syscall } = error as NodeJS.ErrnoException;
-    if (error instanceof BlkfilterError || code === undefined || errno === undefined) throw error;
-    const [, reason = 'it cannot be written'] = getSystemErrorMap().get(errno) ?? [];
-    throw new BlkfilterError({ code, errno, syscall, path, reason, hint: hints[code], cause: error });
+    throw explainOnPath(error, path, known);
   }
 }
 

@@ -14,11 +14,6 @@ namespace {
 
 using Generation = __u8[16];
 
-template <class Argument>
-void Command(const Device& device, blkfilter_cbt_cmd command, Argument& argument, const char* request) {
-  device.Ctl(BLKFILTER_CBT_NAME, command, &argument, sizeof(argument), request);
-}
-
 std::string TextOf(const Generation& generation) {
   std::string text;
   for (size_t i = 0; i < sizeof(generation); i++) {
@@ -61,7 +56,7 @@ Napi::Value Info(const Napi::CallbackInfo& call) {
   return RunOn(
       call.Env(), Handle::DeviceOf(call[0]), blkfilter_cbt_info{},
       [](const Device& device, blkfilter_cbt_info& info) {
-        Command(device, BLKFILTER_CBT_INFO, info, "BLKFILTER_CBT_INFO");
+        device.Ctl(BLKFILTER_CBT_NAME, BLKFILTER_CBT_INFO, info, "BLKFILTER_CBT_INFO");
       },
       [](Napi::Env env, const blkfilter_cbt_info& info) {
         Napi::Object result = Napi::Object::New(env);
@@ -82,7 +77,7 @@ Napi::Value Configure(const Napi::CallbackInfo& call) {
   return RunOn(
       call.Env(), Handle::DeviceOf(call[0]), config,
       [](const Device& device, blkfilter_cbt_config& argument) {
-        Command(device, BLKFILTER_CBT_CONFIGURE, argument, "BLKFILTER_CBT_CONFIGURE");
+        device.Ctl(BLKFILTER_CBT_NAME, BLKFILTER_CBT_CONFIGURE, argument, "BLKFILTER_CBT_CONFIGURE");
       },
       [](Napi::Env env, const blkfilter_cbt_config&) { return Undefined(env); });
 }
@@ -91,7 +86,7 @@ Napi::Value Checkpoint(const Napi::CallbackInfo& call) {
   return RunOn(
       call.Env(), Handle::DeviceOf(call[0]), blkfilter_cbt_checkpoint{},
       [](const Device& device, blkfilter_cbt_checkpoint& checkpoint) {
-        Command(device, BLKFILTER_CBT_CHECKPOINT, checkpoint, "BLKFILTER_CBT_CHECKPOINT");
+        device.Ctl(BLKFILTER_CBT_NAME, BLKFILTER_CBT_CHECKPOINT, checkpoint, "BLKFILTER_CBT_CHECKPOINT");
       },
       [](Napi::Env env, const blkfilter_cbt_checkpoint& checkpoint) {
         Napi::Object result = Napi::Object::New(env);
@@ -119,7 +114,7 @@ Napi::Value Changes(const Napi::CallbackInfo& call) {
       [](const Device& device, ChangesCall& changes) {
         changes.extents.resize(changes.argument.capacity);
         changes.argument.extents = reinterpret_cast<uintptr_t>(changes.extents.data());
-        Command(device, BLKFILTER_CBT_CHANGES, changes.argument, "BLKFILTER_CBT_CHANGES");
+        device.Ctl(BLKFILTER_CBT_NAME, BLKFILTER_CBT_CHANGES, changes.argument, "BLKFILTER_CBT_CHANGES");
         changes.extents.resize(std::min(changes.argument.count, changes.argument.capacity));
       },
       [](Napi::Env env, const ChangesCall& changes) {
@@ -163,7 +158,7 @@ Napi::Value Bitmap(const Napi::CallbackInfo& call) {
       [](const Device& device, BitmapCall& bitmap) {
         bitmap.bits.resize(bitmap.argument.length);
         bitmap.argument.bits = reinterpret_cast<uintptr_t>(bitmap.bits.data());
-        Command(device, BLKFILTER_CBT_BITMAP, bitmap.argument, "BLKFILTER_CBT_BITMAP");
+        device.Ctl(BLKFILTER_CBT_NAME, BLKFILTER_CBT_BITMAP, bitmap.argument, "BLKFILTER_CBT_BITMAP");
       },
       [](Napi::Env env, const BitmapCall& bitmap) {
         Napi::Object result = Napi::Object::New(env);
@@ -180,7 +175,7 @@ Napi::Value Mark(const Napi::CallbackInfo& call) {
   return RunOn(
       call.Env(), Handle::DeviceOf(call[0]), extent,
       [](const Device& device, blkfilter_cbt_extent& argument) {
-        Command(device, BLKFILTER_CBT_MARK, argument, "BLKFILTER_CBT_MARK");
+        device.Ctl(BLKFILTER_CBT_NAME, BLKFILTER_CBT_MARK, argument, "BLKFILTER_CBT_MARK");
       },
       [](Napi::Env env, const blkfilter_cbt_extent&) { return Undefined(env); });
 }

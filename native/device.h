@@ -26,6 +26,11 @@ class Device {
   void Ioctl(unsigned long number, void* argument, const char* request) const;
   // One BLKFILTER_CTL. Returns the bytes that the filter left at `opt`.
   uint32_t Ctl(const std::string& filter, uint32_t command, void* opt, uint32_t length, const char* request) const;
+  // The same with a struct of the filter's interface.
+  template <class Argument>
+  void Ctl(const std::string& filter, uint32_t command, Argument& argument, const char* request) const {
+    Ctl(filter, command, &argument, sizeof(argument), request);
+  }
   // Writes out what the page cache holds of it.
   void Flush() const;
   // All of `length` bytes at `offset`, past the page cache, to `data`, which is aligned to kAlignment.

@@ -58,8 +58,7 @@ Napi::Value SetRules(const Napi::CallbackInfo& call) {
       call.Env(), Handle::DeviceOf(call[0]), std::move(state),
       [](const Device& device, Rules& set) {
         set.argument.rules = reinterpret_cast<uintptr_t>(set.rules.data());
-        device.Ctl(BLKFILTER_GUARD_NAME, BLKFILTER_GUARD_SET_RULES, &set.argument, sizeof(set.argument),
-                   "BLKFILTER_GUARD_SET_RULES");
+        device.Ctl(BLKFILTER_GUARD_NAME, BLKFILTER_GUARD_SET_RULES, set.argument, "BLKFILTER_GUARD_SET_RULES");
       },
       [](Napi::Env env, const Rules&) { return Undefined(env); });
 }
@@ -73,8 +72,7 @@ Napi::Value GetRules(const Napi::CallbackInfo& call) {
         set.argument.rules = reinterpret_cast<uintptr_t>(set.rules.data());
         set.argument.counters = reinterpret_cast<uintptr_t>(set.counters.data());
         set.argument.count = set.rules.size();
-        device.Ctl(BLKFILTER_GUARD_NAME, BLKFILTER_GUARD_GET_RULES, &set.argument, sizeof(set.argument),
-                   "BLKFILTER_GUARD_GET_RULES");
+        device.Ctl(BLKFILTER_GUARD_NAME, BLKFILTER_GUARD_GET_RULES, set.argument, "BLKFILTER_GUARD_GET_RULES");
       },
       [](Napi::Env env, const Rules& set) {
         const uint32_t count = set.argument.count;

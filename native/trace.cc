@@ -221,8 +221,7 @@ Napi::Value Configure(const Napi::CallbackInfo& call) {
   return RunOn(
       call.Env(), Handle::DeviceOf(call[0]), config,
       [](const Device& device, blkfilter_trace_config& argument) {
-        device.Ctl(BLKFILTER_TRACE_NAME, BLKFILTER_TRACE_CONFIGURE, &argument, sizeof(argument),
-                   "BLKFILTER_TRACE_CONFIGURE");
+        device.Ctl(BLKFILTER_TRACE_NAME, BLKFILTER_TRACE_CONFIGURE, argument, "BLKFILTER_TRACE_CONFIGURE");
       },
       [](Napi::Env env, const blkfilter_trace_config&) { return Undefined(env); });
 }
@@ -233,7 +232,7 @@ Napi::Value OpenStream(const Napi::CallbackInfo& call) {
       call.Env(), Handle::DeviceOf(call[0]), std::make_shared<TraceStream::Descriptor>(),
       [](const Device& device, const std::shared_ptr<TraceStream::Descriptor>& descriptor) {
         blkfilter_trace_open open{};
-        device.Ctl(BLKFILTER_TRACE_NAME, BLKFILTER_TRACE_OPEN, &open, sizeof(open), "BLKFILTER_TRACE_OPEN");
+        device.Ctl(BLKFILTER_TRACE_NAME, BLKFILTER_TRACE_OPEN, open, "BLKFILTER_TRACE_OPEN");
         descriptor->fd = open.fd;
         if (fcntl(open.fd, F_SETFL, O_NONBLOCK) != 0) throw SystemError(errno, "fcntl");
       },

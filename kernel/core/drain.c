@@ -108,9 +108,10 @@ static unsigned int disk_in_flight(struct gendisk *disk)
  * Wait out what is in the queue, and what the statistics of its device count. Tells
  * whether somebody else held the entrance shut: 0, 1, or an error.
  */
-static int drain_queue(struct gendisk *disk, unsigned long deadline)
+static int drain_queue(struct gendisk *disk)
 {
 	struct request_queue *q = disk->queue;
+	unsigned long deadline = jiffies + DRAIN_TIMEOUT;
 	unsigned int noio;
 	int ret = 0;
 
@@ -150,8 +151,7 @@ static int drain_disk(struct gendisk *disk)
 			return waited;
 		ret = queue_is_mq(disk->queue) ? -ENODEV : drain_dm(disk, DRAIN_TIMEOUT);
 		if (ret == -ENODEV)
-			ret = compat_in_flight_known(disk) ?
-				drain_queue(disk, jiffies + DRAIN_TIMEOUT) : -EOPNOTSUPP;
+			ret = compat_in_flight_known(disk) ? drain_queue(disk) : -EOPNOTSUPP;
 		if (ret < 0)
 			return ret;
 		rounds = waited || ret ? 0 : rounds + 1;
@@ -169,8 +169,9 @@ static int drain_disk(struct gendisk *disk)
  * in flight. For filters and for the core, in process context.
  *
  * Return: 0; -EINTR when the task is being killed; -ETIMEDOUT when requests stayed in
- * flight, or waited to be, for half a minute or longer; -EOPNOTSUPP when what is in flight cannot be known, because the I/O statistics
- * of a bio-based device are switched off, or do not tell.
+ * flight, or waited to be, for half a minute or longer; -EOPNOTSUPP when what is in
+ * flight cannot be known, because the I/O statistics of a bio-based device are switched
+ * off, or do not tell.
  */
 int blkfilter_drain(struct block_device *bdev)
 {

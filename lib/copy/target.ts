@@ -2,10 +2,9 @@
 import { constants, type BigIntStats } from 'node:fs';
 import { open, readFile, stat, type FileHandle } from 'node:fs/promises';
 import { dirname } from 'node:path';
-import { getSystemErrorMap } from 'node:util';
 
-import { BlkfilterError, errnoName } from '../errors.js';
-import { refuseDeviceName } from '../files.js';
+import { BlkfilterError, errnoName, explainOnPath } from '../errors.js';
+import { readPart, refuseDeviceName } from '../files.js';
 import { native } from '../native.js';
 import { carries, nameOfNumber, numberOf, overlapping } from '../stack.js';
 import { diskSequenceOf, sectorsOf } from '../sysfs.js';
@@ -52,27 +51,20 @@ const zeros = Buffer.alloc(1 << 20);
 const refuse = (path: string, code: string, reason: string, hint: string): BlkfilterError =>
   new BlkfilterError({ code, reason, hint, path });
 
-/** Errors of Node and of the addon, which gives the number alone, say which call failed on which path; some have a usual cause. */
-export function explain(error: unknown, path: string): unknown {
-  const { errno, syscall } = error as NodeJS.ErrnoException;
-  if (error instanceof BlkfilterError || errno === undefined) return error;
-  const code = errnoName(errno);
-  const hints: Record<string, [reason: string, hint?: string]> = {
-    EBUSY: ['the device is mounted, or part of something else (LVM, RAID, swap)', 'unmount it: `lsblk` shows what uses it'],
-    ENOENT: ['no such file or directory', 'make the folder first'],
-    EACCES: ['permission denied', 'run it as root'],
-    EEXIST: ['a link that leads nowhere', 'name what it should lead to'],
-    EISDIR: ['a folder', 'name a file or a block device'],
-    EROFS: ['read-only', 'write elsewhere, or remount it'],
-    ENOSPC: ['no space left', 'make room, and run it again'],
-    EFBIG: ['larger than its file system lets a file be', 'write to another file system'],
-    ENOLCK: ['it cannot be locked', 'write to another file system'],
-    EDQUOT: ['the quota is used up', 'make room, and run it again'],
-  };
-  const [, words = 'it failed'] = getSystemErrorMap().get(errno) ?? [];
-  const [reason, hint] = hints[code] ?? [words];
-  return new BlkfilterError({ code, errno, syscall, path, reason, hint, cause: error });
-}
+/** Says of an error what it means for what is read or written here. */
+export const explain = (error: unknown, path: string): unknown =>
+  explainOnPath(error, path, {
+    EBUSY: { reason: 'the device is mounted, or part of something else (LVM, RAID, swap)', hint: 'unmount it: `lsblk` shows what uses it' },
+    ENOENT: { reason: 'no such file or directory', hint: 'make the folder first' },
+    EACCES: { reason: 'permission denied', hint: 'run it as root' },
+    EEXIST: { reason: 'a link that leads nowhere', hint: 'name what it should lead to' },
+    EISDIR: { reason: 'a folder', hint: 'name a file or a block device' },
+    EROFS: { reason: 'read-only', hint: 'write elsewhere, or remount it' },
+    ENOSPC: { reason: 'no space left', hint: 'make room, and run it again' },
+    EFBIG: { reason: 'larger than its file system lets a file be', hint: 'write to another file system' },
+    ENOLCK: { reason: 'it cannot be locked', hint: 'write to another file system' },
+    EDQUOT: { reason: 'the quota is used up', hint: 'make room, and run it again' },
+  });
 
 /** A file or device that gets a copy. Nobody else writes to it by this class meanwhile. */
 export class Target {
@@ -234,14 +226,7 @@ export class Target {
    * @returns less where the target has got smaller
    */
   async read(offset: number, length: number): Promise<Buffer> {
-    const data = Buffer.allocUnsafe(length);
-    let done = 0;
-    while (done < length) {
-      const { bytesRead } = await this.#file.read(data, done, length - done, offset + done);
-      if (bytesRead === 0) break;
-      done += bytesRead;
-    }
-    return data.subarray(0, done);
+    return readPart(this.#file, offset, length);
   }
 
   /** Drops what memory holds of it and is safe, so that reading tells what the disk has kept. */

@@ -4,6 +4,7 @@ import type { BigIntStats } from 'node:fs';
 import type { FileHandle } from 'node:fs/promises';
 
 import { BlkfilterError } from '../errors.js';
+import { readPart } from '../files.js';
 
 /** Bytes in order. */
 export interface Input {
@@ -110,7 +111,7 @@ export class FileInput implements Input {
   }
 
   async take(length: number): Promise<Buffer> {
-    const taken = length >= WINDOW ? await this.#read(this.position, length) : await this.#peek(length);
+    const taken = length >= WINDOW ? await readPart(this.#file, this.position, length) : await this.#peek(length);
     this.position += taken.length;
     return taken;
   }
@@ -119,22 +120,11 @@ export class FileInput implements Input {
   async #peek(length: number): Promise<Buffer> {
     const from = this.position - this.#windowAt;
     if (from < 0 || from + length > this.#window.length) {
-      this.#window = await this.#read(this.position, WINDOW);
+      this.#window = await readPart(this.#file, this.position, WINDOW);
       this.#windowAt = this.position;
       return this.#window.subarray(0, length);
     }
     return this.#window.subarray(from, from + length);
-  }
-
-  async #read(from: number, length: number): Promise<Buffer> {
-    const data = Buffer.allocUnsafe(length);
-    let done = 0;
-    while (done < length) {
-      const { bytesRead } = await this.#file.read(data, done, length - done, from + done);
-      if (bytesRead === 0) break;
-      done += bytesRead;
-    }
-    return data.subarray(0, done);
   }
 
   skip(length: number): Promise<boolean> {
