@@ -26,12 +26,13 @@
  * driver that resets its device, a disk that is being woken up) they stay there, so
  * only rounds count before which nobody waited, and in which nobody else held it.
  *
- * Not waited for: bios that a filter or blk-throttle holds back, or that a dm device
- * defers because its user has suspended it. Filters that need to are shown them again
- * when they go on (walk.c).
+ * Not waited for: bios that a filter or blk-throttle holds back, that a dm device
+ * defers because its user has suspended it, or that md (until 6.11) has put aside while
+ * it flushes. Filters that need to are shown them again when they go on (walk.c).
  *
  * Not covered: bios that lie on the list of a task which sleeps in the submit_bio of a
- * device stacked above.
+ * device stacked above; and what md never counts: discards of raid0, and until 6.7 all
+ * of linear.
  */
 #include <linux/delay.h>
 #include <linux/hash.h>

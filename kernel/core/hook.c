@@ -17,6 +17,8 @@
  *	bdev_read_page,		on kernels that have them: refused for disks that have a
  *	bdev_write_page		filter, for they tell a driver of a page without a bio.
  *				Their callers come with a bio then
+ *	bio_start_io_acct	seen: bios that a bio-based driver has held back until now;
+ *				hooked while a filter is attached
  *	__blk_throtl_bio,	seen: bios that blk-throttle may hold back, and all once
  *	submit_bio_noacct_nocheck  more when it lets them go; the second is hooked when
  *				the first was called, which is where there are limits
@@ -26,7 +28,7 @@
  *	set_capacity_and_notify,
  *	bdev_resize_partition
  *
- * All but submit_bio_noacct* are hooked as long as the module is loaded. PERMANENT
+ * All but submit_bio_noacct* and bio_start_io_acct are hooked as long as the module is loaded. PERMANENT
  * keeps the sysctl kernel.ftrace_enabled from switching them off. A hooked function
  * is never called past its entry, which kernels with IBT forbid: where the module
  * calls one that it has hooked, the hook knows the call by the address that it
@@ -189,20 +191,33 @@ static struct hook bio_redirect_hook = {
 	.functions = { "submit_bio_noacct" },
 };
 
-/* ---- Throttled I/O ------------------------------------------------------ */
+/* ---- What was held back --------------------------------------------------- */
 
-static void notrace throttled_callback(unsigned long ip, unsigned long parent_ip,
-				       struct ftrace_ops *ops,
-				       struct ftrace_regs *fregs)
+static void notrace again_callback(unsigned long ip, unsigned long parent_ip,
+				   struct ftrace_ops *ops, struct ftrace_regs *fregs)
 {
+	struct bio *bio = (struct bio *)compat_ftrace_arg(fregs, 0);
+
+	if (walk_has_nobody(bio))
+		return;
 	preempt_disable_notrace();
-	walk_again((struct bio *)compat_ftrace_arg(fregs, 0));
+	walk_again(bio);
 	preempt_enable_notrace();
 }
 
+/*
+ * A drain waits for what a bio-based driver has entered into the I/O statistics. What it
+ * enters later than in its submit_bio, it had put aside: md does until 6.11, with a write
+ * whose flush has to be first.
+ */
+static struct hook accounting_hook = {
+	.ops = SEE_OPS(again_callback),
+	.functions = { "bio_start_io_acct" },
+};
+
 /* What blk-throttle lets go comes this way. So does all else, a second time. */
 static struct hook throttled_hook = {
-	.ops = SEE_OPS(throttled_callback),
+	.ops = SEE_OPS(again_callback),
 	.functions = { "submit_bio_noacct_nocheck" },
 };
 
@@ -448,6 +463,7 @@ static void hook_forget_all(void)
 	for (i = 0; i < ARRAY_SIZE(lasting_hooks); i++)
 		ftrace_free_filter(&lasting_hooks[i]->ops);
 	ftrace_free_filter(&bio_hook.ops);
+	ftrace_free_filter(&accounting_hook.ops);
 	ftrace_free_filter(&bio_redirect_hook.ops);
 	ftrace_free_filter(&throttled_hook.ops);
 }
@@ -465,8 +481,8 @@ int hook_start(void)
 {
 	int i, ret;
 
-	ret = hook_prepare(&bio_hook) ?: hook_prepare(&bio_redirect_hook) ?:
-	      hook_prepare(&throttled_hook);
+	ret = hook_prepare(&bio_hook) ?: hook_prepare(&accounting_hook) ?:
+	      hook_prepare(&bio_redirect_hook) ?: hook_prepare(&throttled_hook);
 	for (i = 0; i < ARRAY_SIZE(lasting_hooks) && !ret; i++)
 		ret = hook_prepare(lasting_hooks[i]);
 	if (ret)
@@ -493,7 +509,7 @@ forget:
  */
 static DEFINE_MUTEX(hook_lock);
 static atomic_t bio_users, bio_redirect_users;
-static bool bio_hooked, bio_redirect_hooked;
+static bool bio_hooked, accounting_hooked, bio_redirect_hooked;
 
 /*
  * Removing a hook waits for every task to have been scheduled. That is done later,
@@ -510,6 +526,8 @@ static void hook_unused(struct work_struct *work)
 		bio_redirect_hooked = !hook_unregister(&bio_redirect_hook);
 	if (!atomic_read(&bio_users) && bio_hooked && !bio_redirect_hooked)
 		bio_hooked = !hook_unregister(&bio_hook);
+	if (!atomic_read(&bio_users) && accounting_hooked)
+		accounting_hooked = !hook_unregister(&accounting_hook);
 	mutex_unlock(&hook_lock);
 }
 static DECLARE_DELAYED_WORK(hook_unused_work, hook_unused);
@@ -523,6 +541,10 @@ int hook_get(bool redirect)
 	if (!bio_hooked) {
 		ret = hook_register(&bio_hook);
 		bio_hooked = !ret;
+	}
+	if (!ret && !accounting_hooked) {
+		ret = hook_register(&accounting_hook);
+		accounting_hooked = !ret;
 	}
 	if (!ret && redirect && !bio_redirect_hooked) {
 		static_branch_enable(&bios_redirected);

@@ -153,6 +153,71 @@ describe('a write that is held back on its way', () => {
   }
 });
 
+describe('a write that md holds back until a flush is done', () => {
+  const members = ['/dev/sda', '/dev/sdb'];
+  /** Each flush takes so many ms. */
+  const flushes = (delay: number) =>
+    members.map((disk) => `0 ${SECTORS / 4} delay ${disk} 0 0 ${disk} 0 0 ${disk} 0 ${delay}`);
+  let paths: string[] = [];
+  before(() => {
+    paths = flushes(0).map((table, i) => dmCreate(`flush${i}`, table));
+    sh(`yes | MDADM_NO_UDEV=1 mdadm --create /dev/md0 --level=0 --chunk=64 --raid-devices=2 --run ${paths.join(' ')} 2>&1
+      mkfs.ext4 -q -F -b 4096 /dev/md0; mkdir -p /run/held; mount /dev/md0 /run/held`);
+  });
+  after(() => {
+    sh('umount /run/held; MDADM_NO_UDEV=1 mdadm --stop /dev/md0 2>&1');
+    paths.forEach((_, i) => dmRemove(`flush${i}`));
+    sh(`wipefs -qa ${members.join(' ')}`);
+  });
+
+  const slowDown = (delay: number) => {
+    flushes(delay).forEach((table, i) => sh(`dmsetup reload flush${i} --table '${table}'; dmsetup resume flush${i}`));
+  };
+  const content = (): Buffer => {
+    run('dd', 'if=/dev/md0', 'of=/run/read', 'bs=1M', 'iflag=direct', 'status=none');
+    return readFileSync('/run/read');
+  };
+  const inFlight = (): boolean => /[1-9]/.test(readFileSync('/sys/block/md0/inflight', 'utf8'));
+
+  it('has completed when a checkpoint returns, or counts as a change when it goes on', async (t) => {
+    const BLOCK = 8;
+    const device = await open('/dev/md0');
+    const tracker = await device.attach('cbt', { blockSize: '4KiB' });
+    slowDown(10000);
+    // The record that ends a transaction of the journal goes with a flush before it.
+    const writer = spawn('dd', ['if=/dev/zero', 'of=/run/held/file', 'bs=4096', 'count=1', 'conv=fsync', 'status=none']);
+    let over = false;
+    const done = once(writer, 'close').then(() => (over = true));
+    // It sleeps in fsync(2), whose number is 74, and all before the flush has been written for a while.
+    let idle = 0;
+    await until('the flush', () => {
+      const syncing = readFileSync(`/proc/${writer.pid}/syscall`, 'utf8').startsWith('74 ');
+      idle = syncing && !inFlight() ? idle + 1 : 0;
+      return idle === 10;
+    });
+    const { epoch } = await tracker.checkpoint();
+    const then = content();
+    const held = !over;
+    await done;
+    slowDown(0);
+    const now = content();
+    const changed = new Set<number>();
+    for await (const { sector, count } of tracker.changes({ since: epoch })) {
+      for (let block = sector / BLOCK; block < (sector + count) / BLOCK; block++) changed.add(block);
+    }
+    const differing: number[] = [];
+    for (let block = 0; block < now.length / (BLOCK * 512); block++) {
+      const at = (buffer: Buffer): Buffer => buffer.subarray(block * BLOCK * 512, (block + 1) * BLOCK * 512);
+      if (!at(then).equals(at(now))) differing.push(block);
+    }
+    t.diagnostic(held ? `blocks that were written later: ${differing.join(' ')}` : 'it had completed');
+    assert.ok(!held || differing.length > 0, 'nothing was held back');
+    assert.deepEqual(differing.filter((block) => !changed.has(block)), [], 'written later, and not reported');
+    await tracker.detach();
+    await device.close();
+  });
+});
+
 describe('a device whose I/O in flight cannot be known', () => {
   before(() => {
     sh('yes | MDADM_NO_UDEV=1 mdadm --create /dev/md0 --level=0 --raid-devices=2 --run /dev/sda /dev/sdb 2>&1');
