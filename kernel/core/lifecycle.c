@@ -61,10 +61,12 @@ static int device_added(struct device *dev COMPAT_CLASS_ARG)
 	      device_create_file(dev, &dev_attr_filter_bypassed);
 	if (ret)
 		pr_warn("%s: no sysfs file (%d)\n", dev_name(dev), ret);
-	if (!starting) {
-		stack_move(dev_to_bdev(dev));
+	if (starting)
+		return 0;
+	stack_move(dev_to_bdev(dev));
+	/* A hidden disk is one of several paths to another, which is what people use. */
+	if (!(dev_to_bdev(dev)->bd_disk->flags & GENHD_FL_HIDDEN))
 		registry_offer(dev_to_bdev(dev));
-	}
 	return 0;
 }
 

@@ -22,7 +22,7 @@ struct place {
 };
 
 /* Above every attachment. */
-#define PLACE_TOP	((struct place) { .altitude = UINT_MAX })
+#define PLACE_TOP	((const struct place) { .altitude = UINT_MAX })
 
 static inline bool place_below(const struct place *a, const struct place *b)
 {

@@ -165,17 +165,24 @@ void notrace walk_again(struct bio *bio)
 	}
 }
 
-/* walk_may_sleep() - is there a filter that needs the redirect? No preemption. */
-bool notrace walk_may_sleep(struct bio *bio)
+/* Is there a filter below @place that may sleep over a bio? No preemption. */
+static bool notrace may_sleep_below(struct bio *bio, const struct place *place)
 {
 	struct blkfilter_attachment *att;
 	struct blkfilter_range range;
 
 	stack_for_each_rcu(att, bio->bi_bdev->bd_disk) {
-		if (!is_atomic(att) && bio_concerns(bio, att, &range))
+		if (!is_atomic(att) && place_below(&att->place, place) &&
+		    bio_concerns(bio, att, &range))
 			return true;
 	}
 	return false;
+}
+
+/* walk_may_sleep() - is there a filter that needs the redirect? No preemption. */
+bool notrace walk_may_sleep(struct bio *bio)
+{
+	return may_sleep_below(bio, &PLACE_TOP);
 }
 
 /* ---- In the redirected task -------------------------------------------- */
@@ -218,7 +225,7 @@ static void walk_down(struct bio *bio, struct place place, bool released)
 	bool consumed;
 
 	preempt_disable();
-	if ((bio->bi_opf & REQ_NOWAIT) && walk_may_sleep(bio)) {
+	if ((bio->bi_opf & REQ_NOWAIT) && may_sleep_below(bio, &place)) {
 		preempt_enable();
 		bio_wouldblock_error(bio);
 		return;

@@ -289,7 +289,8 @@ static void follow_end_io(struct bio *bio)
  * follow_bio() - follow a bio to its end
  * @seen: the device that the filter is attached to
  *
- * Called with preemption disabled. A bio for which there is no memory counts as lost.
+ * Called with preemption disabled. A bio for which there is no memory, or that has more
+ * segments than an event may, counts as lost.
  */
 void follow_bio(struct stream *stream, struct bio *bio, struct blkfilter_range range,
 		struct block_device *seen)
@@ -303,8 +304,9 @@ void follow_bio(struct stream *stream, struct bio *bio, struct blkfilter_range r
 	if (stream->config.options & BLKFILTER_TRACE_SEGMENTS)
 		segments = count_segments(bio, data);
 	/* Reclaim may be who submits: what it has in reserve is not for events. */
-	f = kmalloc(struct_size(f, segments, segments), GFP_NOWAIT | __GFP_NOWARN |
-		    __GFP_NOMEMALLOC);
+	f = segments > BLKFILTER_TRACE_SEGMENTS_MAX ? NULL :
+		kmalloc(struct_size(f, segments, segments), GFP_NOWAIT | __GFP_NOWARN |
+			__GFP_NOMEMALLOC);
 	if (!f) {
 		stream_lose_event(stream);
 		percpu_ref_put(&stream->followed);

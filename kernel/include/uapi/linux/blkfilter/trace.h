@@ -21,6 +21,7 @@
 #define BLKFILTER_TRACE_BUFFER_MAX	(64 * 1024 * 1024)
 
 #define BLKFILTER_TRACE_PATTERN_MAX	64
+#define BLKFILTER_TRACE_SEGMENTS_MAX	8192
 #define BLKFILTER_TRACE_COMM_LENGTH	16
 
 /**
@@ -87,7 +88,8 @@ enum blkfilter_trace_flag {
 
 /**
  * enum blkfilter_trace_option - options
- * @BLKFILTER_TRACE_SEGMENTS: events come with the memory segments of their data
+ * @BLKFILTER_TRACE_SEGMENTS: events come with the memory segments of their data. Those
+ *	that had more than BLKFILTER_TRACE_SEGMENTS_MAX are counted as lost
  */
 enum blkfilter_trace_option {
 	BLKFILTER_TRACE_SEGMENTS = 1 << 0,
