@@ -8,6 +8,9 @@ KERNEL ?= 6.1
 # Of the guest's tests that run in loops.
 ROUNDS ?= 50
 
+# What runs on the second and further kernels of several: all, or only what depends on the kernel.
+OTHERS ?= all
+
 # The disks that the guest's tests use.
 DISKS := --disk 1G --disk 1G --disk 16T
 
@@ -18,22 +21,22 @@ MAKEFLAGS += --no-builtin-rules --no-print-directory
 .PHONY: help demo test test-debug test-npm matrix bench package docs modules vm lint prepare setup clean distclean
 
 help: ## this list
-	echo 'make TARGET [KERNEL=6.1|6.12|7.2] [ROUNDS=N]'
+	echo 'make TARGET [KERNEL=6.1|6.12|7.2] [ROUNDS=N] [OTHERS=all|kernel]'
 	sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1\t\2/p' Makefile | expand -t 14
 
 demo: prepare ## track changes of a live disk in a virtual machine, and show them
 	npm run --silent build:examples
 	test/vm/run -- node examples/dist/track-live-disk.js
 
-# $(call GUEST_TESTS,KERNEL,ROUNDS)
-GUEST_TESTS = test/vm/run --kernel $(1) $(DISKS) --timeout 3600 -- env BLKFILTER_ROUNDS=$(2) test/guest/run
+# $(call GUEST_TESTS,KERNEL,ROUNDS,SUITE)
+GUEST_TESTS = test/vm/run --kernel $(1) $(DISKS) --timeout 3600 -- env BLKFILTER_ROUNDS=$(2) test/guest/run $(3)
 
 test: prepare ## all tests: on this machine, and in a virtual machine with KERNEL (of several: BLKFILTER_JOBS=2 at a time)
 	npm run --silent build:test
 	test/summary \
 		'npm run --silent test:unit' \
 		'test/vm/selftest' \
-		"test/matrix '$(call GUEST_TESTS,{},$(ROUNDS))' $(KERNEL)"
+		"test/matrix '$(call GUEST_TESTS,{},$(ROUNDS),{suite})' $(OTHERS) $(KERNEL)"
 
 matrix: ## all tests on all kernels; makes docs/paths.md
 	$(MAKE) test KERNEL='6.1 6.12 7.2'
@@ -42,7 +45,7 @@ test-debug: prepare ## the tests that need a kernel, on one with KASAN, lockdep 
 	npm run --silent build:test
 	test/summary \
 		'test/vm/selftest 6.1-debug' \
-		'$(call GUEST_TESTS,6.1-debug,20)'
+		'$(call GUEST_TESTS,6.1-debug,20,all)'
 
 bench: prepare ## what filtering costs, and what the alternatives do: bench/results.md
 	bench/run
