@@ -6,7 +6,7 @@ import './diff.test.js';
 import './cli.test.js';
 import './example.test.js';
 import './map.test.js';
-import './readme.test.js';
+import './documents.test.js';
 import './install.test.js';
 import './boot.test.js';
 import './kernel.js';

@@ -7,6 +7,7 @@ import { after, before, describe, it } from 'node:test';
 
 import { boot, config, filteredDevices, open, readOnly, rules } from 'blkfilter';
 
+import { codeOf } from '../documents.js';
 import { attempt, run, sh } from './support/run.js';
 
 const rule = { filter: 'cbt', name: 'nobody*' };
@@ -78,5 +79,17 @@ describe('at boot', () => {
       await boot.disable();
     }
     assert.equal(files(), earlier);
+  });
+
+  it('docs/boot.md tells what to type', async () => {
+    // The first line is what test/guest/install.test.ts is about.
+    const [install, ...lines] = codeOf('docs/boot.md', 'sh').join('').trim().split('\n');
+    assert.equal(install, 'blkfilter module install');
+    try {
+      assert.match(sh(lines.join('\n')), /applied at each start$/m);
+      assert.match(sh('blkfilter config disable'), /no longer/);
+    } finally {
+      await boot.disable();
+    }
   });
 });

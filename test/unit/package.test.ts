@@ -9,7 +9,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
 
-import { root, text } from '../readme.js';
+import { root, textOf } from '../documents.js';
 
 const NOBODY = 65534;
 const scratch = mkdtempSync(join(tmpdir(), 'blkfilter-package-'));
@@ -93,7 +93,7 @@ describe('the package', () => {
   });
 
   it('has the files that its README links to', () => {
-    for (const [, path = ''] of text.matchAll(/\]\(([^)]+)\)/g)) assert.ok(existsSync(join(installed, path)), path);
+    for (const [, path = ''] of textOf('README.md').matchAll(/\]\(([^)]+)\)/g)) assert.ok(existsSync(join(installed, path)), path);
   });
 
   it('runs nothing when it is installed', () => {

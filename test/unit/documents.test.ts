@@ -1,15 +1,18 @@
 // SPDX-License-Identifier: MIT
 //
-// README.md: what it tells to do on this machine. What it tells to do to a disk is done in the virtual machine.
+// README.md and docs/: what they tell to do on this machine. What they tell to do to a disk is done in the virtual machine.
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
-import { cpSync, existsSync, mkdirSync, mkdtempSync, rmSync } from 'node:fs';
+import { cpSync, existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { basename, join } from 'node:path';
 import { after, describe, it } from 'node:test';
 
-import { blocks, codeOf, root, text } from '../readme.js';
+import { config } from 'blkfilter';
 
+import { blocksOf, codeOf, documents, root, textOf } from '../documents.js';
+
+const text = textOf('README.md');
 const scratch = mkdtempSync(join(tmpdir(), 'blkfilter-readme-'));
 const clone = join(scratch, 'clone');
 const project = join(scratch, 'project');
@@ -34,14 +37,14 @@ function copyTo(folder: string): void {
   cpSync(root, folder, { recursive: true, filter: (path) => path === root || !made.includes(basename(path)) });
 }
 
-describe('README.md', () => {
-  after(() => rmSync(scratch, { recursive: true }));
+after(() => rmSync(scratch, { recursive: true }));
 
+describe('README.md', () => {
   it('has no code that no test runs', () => {
-    // "Try it" holds the targets below, the last two are those of test/guest/readme.test.ts.
+    // "Try it" holds the targets below, the last two are those of test/guest/documents.test.ts.
     const run = ['Try it sh', 'Install sh', 'Use from TypeScript sh', 'Use sh', 'Use from TypeScript ts'];
-    for (const { section, language, code } of blocks) assert.ok(run.includes(`${section} ${language}`), code);
-    assert.deepEqual(codeOf('Try it', 'sh'), ['make demo\nmake test\n']);
+    for (const { section, language, code } of blocksOf('README.md')) assert.ok(run.includes(`${section} ${language}`), code);
+    assert.deepEqual(codeOf('README.md', 'sh', 'Try it'), ['make demo\nmake test\n']);
   });
 
   it('names targets of make that there are', () => {
@@ -57,13 +60,38 @@ describe('README.md', () => {
 
   it('installs the command and the package from a fresh clone', () => {
     copyTo(clone);
-    for (const code of codeOf('Install', 'sh')) sh(clone, code);
+    for (const code of codeOf('README.md', 'sh', 'Install')) sh(clone, code);
     assert.match(sh(scratch, 'blkfilter --version'), /^\d/);
 
     mkdirSync(project);
-    for (const code of codeOf('Use from TypeScript', 'sh')) sh(project, code);
+    for (const code of codeOf('README.md', 'sh', 'Use from TypeScript')) sh(project, code);
     // ENOTBLK is the addon's own word.
     const script = "import('blkfilter').then(({ open }) => open('/dev/null')).catch(({ code }) => console.log(code))";
     assert.equal(sh(project, `node -e "${script}"`), 'ENOTBLK\n');
+  });
+});
+
+describe('docs/', () => {
+  // What test/guest/documents.test.ts runs, in the guest: sh and ts of these.
+  const run = ['boot', 'diff', 'filters', 'guard', 'sync', 'trace', 'watch'];
+
+  for (const document of documents.filter((name) => name !== 'README.md')) {
+    it(`${document} has no code that no test runs, and links to files that there are`, () => {
+      for (const { language, code } of blocksOf(document)) {
+        const tested = language === 'json' || (run.includes(basename(document, '.md')) && ['sh', 'ts'].includes(language));
+        assert.ok(tested, code);
+      }
+      assert.doesNotMatch(textOf(document), /^ {4}(blkfilter|make|insmod|modprobe|await|const) /m);
+      for (const [, path] of textOf(document).matchAll(/\]\(([^)#:]+)\)/g)) {
+        assert.ok(existsSync(join(root, 'docs', path ?? '')), path);
+      }
+    });
+  }
+
+  it('boot.md shows a configuration that is right', async () => {
+    const [json = ''] = codeOf('docs/boot.md', 'json');
+    const path = join(scratch, 'config.json');
+    writeFileSync(path, json);
+    assert.deepEqual((await config.read(path)).rules, [{ filter: 'cbt', wwid: 'naa.5000c500*' }]);
   });
 });
