@@ -53,13 +53,13 @@ describe('README.md', { skip: unable }, () => {
 });
 
 describe('docs/', () => {
-  // They speak of one more disk, of a folder for copies, and of a machine for backups: this one. What would run until it is
-  // interrupted is, while something is read and written.
+  // They speak of one more disk, of a folder for copies, and of a machine for backups: this one. Of what has no end of its
+  // own the first lines are read, while something is read and written.
   const prelude = `
     ssh() { shift; "$@"; }
     blkfilter() {
       case $1 in
-      trace | watch) timeout --signal=INT --preserve-status 4 blkfilter "$@" ;;
+      trace | watch) command blkfilter "$@" | head -n 3 ;;
       *) command blkfilter "$@" ;;
       esac
     }
@@ -107,7 +107,7 @@ describe('docs/', () => {
   });
 
   it('filters.md', { skip: unable }, () => {
-    sh('mkdir /run/clone; cp -r kernel /run/clone');
+    sh('[ -e kernel/Module.symvers ] || blkfilter module build; mkdir /run/clone; cp -r kernel /run/clone');
     inFolder('/run/clone', 'docs/filters.md');
     assert.match(run('blkfilter', 'status'), /writeblock/);
     run('blkfilter', 'detach', DISK, 'writeblock');
