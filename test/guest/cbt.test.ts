@@ -6,9 +6,10 @@ import { afterEach, beforeEach, describe, it } from 'node:test';
 
 import { BlkfilterError, open, type BlockDevice, type ChangeTracker } from 'blkfilter';
 
-import { collected, shifted } from './support/extents.js';
+import { content } from './support/copies.js';
 import { scatter } from './support/devices.js';
-import { run } from './support/run.js';
+import { collected, differing, outside, shifted } from './support/extents.js';
+import { program, run } from './support/run.js';
 
 const DISK = '/dev/sda';
 const KIB = 2;
@@ -182,5 +183,28 @@ describe('cbt', () => {
       }
     };
     await assert.rejects(read(), /enough/);
+  });
+});
+
+describe('a RAM disk', () => {
+  // Until 6.3 such drivers take pages of swap without a bio.
+  it('is tracked while it is swapped to', async (t) => {
+    const BLOCK = 8;
+    const disk = '/dev/ram0';
+    run('modprobe', 'brd', 'rd_nr=1', 'rd_size=65536');
+    run('mkswap', disk);
+    run('swapon', disk);
+    const before = content(disk);
+    const device = await open(disk);
+    const tracker = await device.attach('cbt', { blockSize: '4KiB' });
+    run(program('pageout'), '16');
+    const written = differing(before, content(disk), BLOCK);
+    t.diagnostic(`${written.length} pages`);
+    assert.ok(written.length > 1000);
+    assert.deepEqual(outside(written, await collected(tracker.changes({ since: 1 })), BLOCK), []);
+    await tracker.detach();
+    await device.close();
+    run('swapoff', disk);
+    run('rmmod', 'brd');
   });
 });

@@ -33,3 +33,20 @@ export async function collected(extents: AsyncIterable<Extent>): Promise<Extent[
   for await (const extent of extents) all.push(extent);
   return all;
 }
+
+/** The blocks, of so many sectors, in which two contents of a device differ: their numbers. */
+export function differing(first: Buffer, second: Buffer, blockSectors: number): number[] {
+  const bytes = blockSectors * 512;
+  const blocks: number[] = [];
+  for (let at = 0; at < second.length; at += bytes) {
+    if (first.compare(second, at, at + bytes, at, at + bytes) !== 0) blocks.push(at / bytes);
+  }
+  return blocks;
+}
+
+/** Those of some blocks that lie in none of the extents. */
+export const outside = (blocks: number[], extents: Extent[], blockSectors: number): number[] =>
+  blocks.filter((block) => {
+    const first = block * blockSectors;
+    return !extents.some(({ sector, count }) => sector <= first && first + blockSectors <= sector + count);
+  });
