@@ -28,12 +28,27 @@ short EventsFrom(const Napi::Value& value) {
 // What the thread works with. It may outlive its Poll by what is on its way to be delivered.
 struct Poll::Watcher {
   ~Watcher() {
-    if (fd >= 0) close(fd);
+    Forget();
     if (control >= 0) close(control);
   }
 
   // Wakes the thread: to poll, or to end.
   void Wake() const { eventfd_write(control, 1); }
+
+  // Sleeps until it is woken.
+  bool Sleep() const {
+    eventfd_t value;
+    while (eventfd_read(control, &value) != 0) {
+      if (errno != EINTR) return false;
+    }
+    return true;
+  }
+
+  // Closes what is polled. It may be all that keeps that open.
+  void Forget() {
+    if (fd >= 0) close(fd);
+    fd = -1;
+  }
 
   int fd = -1;
   int control = -1;
@@ -82,8 +97,7 @@ void Poll::OnTeardown(void* self) { static_cast<Poll*>(self)->Stop(); }
 
 // The thread: sleeps until somebody waits, polls, tells, and sleeps again.
 void Poll::Run(const std::shared_ptr<Watcher>& watcher, Channel channel) {
-  eventfd_t value;
-  while (eventfd_read(watcher->control, &value) == 0 && !watcher->ended) {
+  while (watcher->Sleep() && !watcher->ended) {
     pollfd fds[] = {{watcher->fd, watcher->events, 0}, {watcher->control, POLLIN, 0}};
     int ready;
     do {
@@ -132,6 +146,8 @@ void Poll::Stop() {
   watcher_->ended = true;
   watcher_->Wake();
   thread_.join();
+  // Not left to the last who holds it, for an outcome may still be on its way.
+  watcher_->Forget();
   watcher_ = nullptr;
 }
 

@@ -488,9 +488,10 @@ describe('bios in flight', () => {
     dmRemove('held');
   });
 
-  it('do not mind who comes and goes meanwhile', async () => {
+  it('do not mind who comes and goes meanwhile', async (t) => {
     const load = spawn('fio', ['--name=load', `--filename=${DISK}`, '--direct=1', '--ioengine=libaio', '--rw=randrw', '--bs=4k-64k',
       '--size=64M', '--iodepth=16', '--time_based', '--runtime=1000', '--output=/dev/null']);
+    t.after(() => load.kill());
     const ended = once(load, 'close');
     const device = await open(DISK);
     let events = 0;
