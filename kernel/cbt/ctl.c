@@ -55,16 +55,18 @@ static int cbt_info(struct cbt *cbt, void *arg)
 /* Marks of @from, in the only epoch there is yet, on into @to. */
 static void cbt_carry_over(struct cbt_map *from, struct cbt_map *to, u32 epoch)
 {
-	sector_t sector = 0;
+	struct cbt_reader reader = map_read(from, 0, epoch);
+	struct cbt_run runs[CBT_RUNS];
+	unsigned int count, i;
 
-	while (sector < map_sectors(from)) {
-		struct cbt_run run = map_run(from, sector, epoch);
-
-		if (run.start < run.end)
-			map_mark(to, run.start, run.end - run.start, epoch);
-		sector = run.end;
+	do {
+		count = map_next(&reader, runs);
+		for (i = 0; i < count; i++) {
+			if (runs[i].start < runs[i].end)
+				map_mark(to, runs[i].start, runs[i].end - runs[i].start, epoch);
+		}
 		cond_resched();
-	}
+	} while (runs[count - 1].end < map_sectors(from));
 }
 
 static int cbt_configure(struct cbt *cbt, void *arg)
@@ -193,48 +195,62 @@ static int extents_put(struct extent_writer *w, sector_t sector, sector_t end)
 	return w->filled == w->size ? extents_flush(w) : 0;
 }
 
+/* What changed, neighbours joined, on its way into the array. */
+struct extents {
+	struct blkfilter_cbt_changes *c;
+	struct extent_writer *w;
+	sector_t begun, end;
+};
+
 /*
- * Fill the array with the changed runs from the cursor on, neighbours joined. A
- * run that was begun when the array is full is left for the next call.
+ * Take some runs. One that there is no room for is left for the next call: 1 then, 0 to
+ * go on, or an error.
  */
+static __always_inline int extents_take(struct extents *x, const struct cbt_run *runs,
+					unsigned int count)
+{
+	struct blkfilter_cbt_changes *c = x->c;
+	unsigned int i;
+
+	for (i = 0; i < count; i++) {
+		sector_t start = runs[i].start, end = min_t(sector_t, runs[i].end, c->end);
+
+		c->cursor = end;
+		if (start >= end)
+			continue;
+		if (start != x->end || x->begun == x->end) {
+			if (x->begun != x->end && extents_put(x->w, x->begun, x->end))
+				return -EFAULT;
+			x->begun = x->end = start;
+			if (c->count == c->capacity) {
+				c->cursor = start;
+				return 1;
+			}
+			c->count++;
+		}
+		x->end = end;
+	}
+	return 0;
+}
+
+/* Fill the array with what changed, from the cursor on. */
 static int extents_collect(struct cbt_map *map, struct blkfilter_cbt_changes *c,
 			   struct extent_writer *w)
 {
-	sector_t sector = c->cursor, begun = 0, end = 0;
-	unsigned int runs = 0;
-	bool open = false;
+	struct cbt_reader reader = map_read(map, c->cursor, c->since);
+	struct extents x = { .c = c, .w = w };
+	struct cbt_run runs[CBT_RUNS];
 	int ret = 0;
 
-	while (sector < c->end && !ret) {
-		struct cbt_run run = map_run(map, sector, c->since);
-
-		/* Some hundred runs take no time. */
-		if (!(++runs % 512)) {
-			cond_resched();
-			if (fatal_signal_pending(current))
-				return -EINTR;
-		}
-		sector = min_t(sector_t, run.end, c->end);
-		if (run.start >= sector)
-			continue;
-		if (!open || run.start != end) {
-			if (open)
-				ret = extents_put(w, begun, end);
-			open = false;
-			if (c->count == c->capacity) {
-				sector = run.start;
-				break;
-			}
-			c->count++;
-			begun = run.start;
-			open = true;
-		}
-		end = sector;
+	while (c->cursor < c->end && !ret) {
+		ret = extents_take(&x, runs, map_next(&reader, runs));
+		cond_resched();
+		if (fatal_signal_pending(current))
+			ret = -EINTR;
 	}
-	if (open && !ret)
-		ret = extents_put(w, begun, end);
-	c->cursor = sector;
-	return ret ?: extents_flush(w);
+	if (ret >= 0 && x.begun != x.end)
+		ret = extents_put(w, x.begun, x.end);
+	return ret < 0 ? ret : extents_flush(w);
 }
 
 static int cbt_changes(struct cbt *cbt, void *arg)
@@ -271,19 +287,21 @@ static int cbt_changes(struct cbt *cbt, void *arg)
 static void bits_fill(struct cbt_map *map, unsigned long *bits, sector_t sector,
 			unsigned int blocks, u32 since)
 {
-	unsigned int shift = map_block_shift(map), bit = 0;
+	struct cbt_reader reader = map_read(map, sector, since);
+	unsigned int shift = map_block_shift(map), bit = 0, count, first, i;
+	struct cbt_run runs[CBT_RUNS];
 
 	bitmap_zero(bits, CTL_CHUNK * BITS_PER_BYTE);
 	while (bit < blocks) {
-		sector_t at = sector + ((sector_t)bit << shift);
-		struct cbt_run run = map_run(map, at, since);
-		u64 left = blocks - bit;
-		unsigned int first = min(left, (run.start - at) >> shift);
-		unsigned int end = min(left, (run.end - at + (1ull << shift) - 1) >> shift);
-
-		if (first < end)
-			bitmap_set(bits, bit + first, end - first);
-		bit += end;
+		count = map_next(&reader, runs);
+		for (i = 0; i < count; i++) {
+			first = min_t(u64, blocks, (runs[i].start - sector) >> shift);
+			/* The last block of the device may be shorter. */
+			bit = min_t(u64, blocks,
+				    (runs[i].end - sector + (1ull << shift) - 1) >> shift);
+			if (runs[i].start < runs[i].end && first < bit)
+				bitmap_set(bits, first, bit - first);
+		}
 	}
 	/* Bytes in the order of their blocks, on any machine. */
 	for (bit = 0; bit < CTL_CHUNK / sizeof(*bits); bit++)

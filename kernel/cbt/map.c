@@ -257,88 +257,122 @@ void map_mark(struct cbt_map *map, sector_t sector, sector_t count, u32 epoch)
 
 /* ---- Reading ----------------------------------------------------------- */
 
-/* The next blocks that changed, @first to before @end; none when these are the same. */
-struct block_run {
-	u64 first;
-	u64 end;
-};
-
-/* Of a slot's whole area, of @blocks blocks. */
-static struct block_run slot_run(unsigned long slot, u64 blocks, u64 block, u32 since)
+/* Which cells of a line hold @since or a later epoch: a bit for each. */
+static __always_inline u32 line_changed(const struct line *line, u32 since)
 {
-	u64 end = (block / blocks + 1) * blocks;
+	u64 older = 0;
+	int i;
 
-	return (struct block_run) {
-		.first = slot_epoch(slot) >= since ? block : end,
-		.end = end,
+	/* The sign of a difference each: three instructions, and no branch. */
+#pragma GCC unroll 15
+	for (i = LINE_CELLS - 1; i >= 0; i--)
+		older = older << 1 | ((u64)READ_ONCE(line->cells[i]) - since) >> 63;
+	return ~older & (BIT(LINE_CELLS) - 1);
+}
+
+/* Blocks as sectors, cut to what was asked about and to the device. */
+static __always_inline struct cbt_run run_of(const struct cbt_reader *r, u64 first, u64 end)
+{
+	const struct cbt_map *map = r->map;
+	sector_t limit = READ_ONCE(map->end);
+
+	return (struct cbt_run) {
+		.start = clamp(map->start + (first << map->block_shift), r->from, limit),
+		.end = min(map->start + (end << map->block_shift), limit),
 	};
 }
 
-/* The first block of a leaf, from @i on, that is @changed or is not; or its end. */
-static __always_inline unsigned int leaf_find(const struct line *lines, unsigned int i,
-					      u32 since, bool changed)
+/* Go on at @block of the reader, where no leaf is being read. */
+static struct cbt_run slot_next(struct cbt_reader *r)
 {
-	unsigned int line = i / LINE_CELLS, cell = i % LINE_CELLS;
+	struct cbt_map *map = r->map, *next;
+	u64 first = r->block, leaf = first / LEAF_BLOCKS, blocks = NODE_BLOCKS;
+	unsigned int index, cell;
+	unsigned long slot;
 
-	for (; line < LEAF_LINES; line++, cell = 0) {
-		if (changed && READ_ONCE(lines[line].newest) < since)
-			continue;
-		for (; cell < LINE_CELLS; cell++) {
-			if ((READ_ONCE(lines[line].cells[cell]) >= since) == changed)
-				return line * LINE_CELLS + cell;
-		}
+	if (first >= map->blocks) {
+		next = smp_load_acquire(&map->next);
+		if (!next)
+			return (struct cbt_run) {
+				.start = max(r->from, READ_ONCE(map->end)),
+				.end = LLONG_MAX,
+			};
+		r->map = next;
+		r->block = 0;
+		return run_of(r, 0, 0);
 	}
-	return LEAF_BLOCKS;
-}
 
-static struct block_run leaf_run(const struct line *lines, u64 block, u32 since)
-{
-	unsigned int i = block % LEAF_BLOCKS;
-	unsigned int first = leaf_find(lines, i, since, true);
-
-	return (struct block_run) {
-		.first = block - i + first,
-		.end = block - i + leaf_find(lines, first, since, false),
-	};
-}
-
-static struct block_run part_run(struct cbt_map *map, u64 block, u32 since)
-{
-	u64 leaf = block / LEAF_BLOCKS, blocks = NODE_BLOCKS;
-	unsigned long slot = READ_ONCE(map->root[leaf / NODE_SLOTS]);
-
+	slot = READ_ONCE(map->root[leaf / NODE_SLOTS]);
 	if (slot_is_page(slot)) {
 		slot = READ_ONCE(((unsigned long *)slot)[leaf % NODE_SLOTS]);
 		blocks = LEAF_BLOCKS;
-		if (slot_is_page(slot))
-			return leaf_run((struct line *)slot, block, since);
 	}
-	return slot_run(slot, blocks, block, since);
+	r->block = (first / blocks + 1) * blocks;
+	if (!slot_is_page(slot))
+		return run_of(r, slot_epoch(slot) >= r->since ? first : r->block, r->block);
+
+	index = first % LEAF_BLOCKS / LINE_CELLS;
+	cell = first % LEAF_BLOCKS % LINE_CELLS;
+	r->line = (struct line *)slot + index;
+	r->lines_end = (struct line *)slot + LEAF_LINES;
+	r->changed = line_changed(r->line++, r->since) & ~(BIT(cell) - 1);
+	return run_of(r, first, first);
 }
 
 /*
- * map_run() - the next sectors, from @sector on, that changed in epoch @since or later
- *
- * A run ends at the end of a leaf at the latest, an empty one just there; the caller
- * goes on at the end, and joins neighbours. Beyond the map all is changed: nothing is
- * known of it.
+ * map_read() - begin to read what changed in epoch @since or later, from @sector on
  */
-struct cbt_run map_run(struct cbt_map *map, sector_t sector, u32 since)
+struct cbt_reader map_read(struct cbt_map *map, sector_t sector, u32 since)
 {
-	struct block_run run;
-	sector_t end;
+	struct cbt_map *next;
 
-	while (map && sector >= READ_ONCE(map->end))
-		map = smp_load_acquire(&map->next);
-	if (!map)
-		return (struct cbt_run) { .start = sector, .end = LLONG_MAX };
-
-	run = part_run(map, (sector - map->start) >> map->block_shift, since);
-	end = READ_ONCE(map->end);
-	return (struct cbt_run) {
-		.start = clamp(map->start + (run.first << map->block_shift), sector, end),
-		.end = min(map->start + (run.end << map->block_shift), end),
+	while (sector >= READ_ONCE(map->end) && (next = smp_load_acquire(&map->next)))
+		map = next;
+	return (struct cbt_reader) {
+		.map = map,
+		.from = sector,
+		.since = since,
+		.block = sector < READ_ONCE(map->end) ?
+			(sector - map->start) >> map->block_shift : map->blocks,
 	};
+}
+
+/*
+ * map_next() - the next runs of sectors that changed, at most CBT_RUNS
+ *
+ * Some may be empty, so that a reader can let others run, and some neighbours, for the
+ * caller to join. The end of the last one is how far was read. Beyond the map all is
+ * changed: nothing is known of it.
+ *
+ * Return: how many, at least one
+ */
+unsigned int map_next(struct cbt_reader *r, struct cbt_run *runs)
+{
+	const struct line *line = r->line, *end = r->lines_end;
+	u32 changed = r->changed, since = r->since;
+	unsigned int count = 0, length;
+	u64 first;
+
+	while (count < CBT_RUNS) {
+		if (changed) {
+			/* The next blocks of the line before @line. */
+			first = r->block - (end - line + 1) * LINE_CELLS + __ffs(changed);
+			length = __ffs(~(changed >> __ffs(changed)));
+			runs[count++] = run_of(r, first, first + length);
+			changed &= changed + (changed & -changed);
+			continue;
+		}
+		while (line < end && READ_ONCE(line->newest) < since)
+			line++;
+		if (line == end)
+			break;
+		changed = line_changed(line++, since);
+	}
+	r->line = line;
+	r->changed = changed;
+	if (!count)
+		runs[count++] = slot_next(r);
+	return count;
 }
 
 /* ---- Making and freeing ------------------------------------------------- */

@@ -5,16 +5,40 @@
 #include <linux/blkdev.h>
 
 struct cbt_map;
+struct line;
+
+/* Runs that are read at a time. */
+#define CBT_RUNS	64
 
 /**
- * struct cbt_run - the next sectors that changed, from where a reader asked on
+ * struct cbt_run - sectors that changed
  * @start: where they start
- * @end: where they end, and what lies beyond is still to be asked for. The same as
- *	@start when nothing changed up to there
+ * @end: where they end, up to which the reader has come. The same as @start when nothing
+ *	changed up to there
  */
 struct cbt_run {
 	sector_t start;
 	sector_t end;
+};
+
+/**
+ * struct cbt_reader - how far somebody has read a map
+ * @map: the part of it that is being read
+ * @from: the sector that it began at
+ * @since: the epoch that is asked about
+ * @changed: the cells of the line before @line that changed and were not told yet
+ * @line: the next line of a leaf, up to @lines_end
+ * @lines_end: the same when no leaf is being read
+ * @block: of @map: the one after that leaf, where to go on
+ */
+struct cbt_reader {
+	struct cbt_map *map;
+	sector_t from;
+	u32 since;
+	u32 changed;
+	const struct line *line;
+	const struct line *lines_end;
+	u64 block;
 };
 
 struct cbt_map *map_create(sector_t sectors, unsigned int block_size);
@@ -22,7 +46,8 @@ void map_grow(struct cbt_map *map, sector_t sectors);
 void map_free(struct cbt_map *map);
 
 void map_mark(struct cbt_map *map, sector_t sector, sector_t count, u32 epoch);
-struct cbt_run map_run(struct cbt_map *map, sector_t sector, u32 since);
+struct cbt_reader map_read(struct cbt_map *map, sector_t sector, u32 since);
+unsigned int map_next(struct cbt_reader *r, struct cbt_run *runs);
 
 sector_t map_area_end(const struct cbt_map *map, sector_t sector);
 sector_t map_sectors(const struct cbt_map *map);
