@@ -27,11 +27,13 @@ const write = (path: string, ...more: string[]) =>
 const read = (path: string, ...more: string[]) => attempt('dd', `if=${path}`, 'of=/dev/null', 'iflag=direct', ...dd(...more));
 
 /** The same in the background; gives its end and how long it took. */
-function inBackground(...command: [string, ...string[]]): Promise<{ status: number | null; ms: number }> {
+function inBackground(...command: [string, ...string[]]): Promise<{ status: number | null; ms: number; output: string }> {
   const [name, ...args] = command;
   const began = performance.now();
-  const child = spawn(name, args, { stdio: 'ignore' });
-  return new Promise((resolve) => child.on('close', (status) => resolve({ status, ms: performance.now() - began })));
+  const child = spawn(name, args, { stdio: ['ignore', 'pipe', 'pipe'] });
+  let output = '';
+  for (const stream of [child.stdout, child.stderr]) stream.setEncoding('utf8').on('data', (text: string) => (output += text));
+  return new Promise((resolve) => child.on('close', (status) => resolve({ status, ms: performance.now() - began, output })));
 }
 const writing = (path: string, ...more: string[]) =>
   inBackground('dd', 'if=/dev/urandom', `of=${path}`, 'oflag=direct', ...dd(...more));
@@ -336,14 +338,16 @@ describe('guard', () => {
       const guard = await device.attach('guard');
       assert.deepEqual(filters(DISK), ['cbt', 'guard']);
       const state = { running: true };
+      // A write that is delayed may land after one to the same place that came later: fio must not have both under way.
       const fio = inBackground('fio', '--name=both', `--filename=${DISK}`, '--ioengine=libaio', '--direct=1', '--rw=randwrite', '--bs=4k',
-        '--offset=16M', '--size=16M', '--io_size=6M', '--iodepth=8', '--verify=crc32c', '--norandommap').finally(() => (state.running = false));
+        '--offset=16M', '--size=16M', '--io_size=6M', '--iodepth=8', '--verify=crc32c', '--norandommap', '--serialize_overlap=1').finally(() => (state.running = false));
       let rounds = 0;
       for (; state.running; rounds++) {
         await guard.setRules({ rules: [{ action: 'delay', delay: 1 + (rounds % 7), chance: 0.5 }, { action: 'deny', range: { sector: 0, count: 8 } }] });
         await guard.setRules(rounds % 2 ? {} : { rules: [{ action: 'delay', delay: 500 }] });
       }
-      assert.equal((await fio).status, 0);
+      const { status, output } = await fio;
+      assert.equal(status, 0, output);
       assert.ok(rounds > 0);
       await guard.setRules({ rules: [readOnly] });
       const { epoch } = await tracker.checkpoint();
