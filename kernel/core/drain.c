@@ -27,12 +27,11 @@
  * only rounds count before which nobody waited, and in which nobody else held it.
  *
  * Not waited for: bios that a filter or blk-throttle holds back, that a dm device
- * defers because its user has suspended it, or that md (until 6.11) has put aside while
- * it flushes. Filters that need to are shown them again when they go on (walk.c).
+ * defers because its user has suspended it, that md (until 6.11) has put aside while it
+ * flushes, or that lie on the list of a task which sleeps in the submit_bio of a device
+ * stacked above. Filters that need to are shown them again when they go on (walk.c).
  *
- * Not covered: bios that lie on the list of a task which sleeps in the submit_bio of a
- * device stacked above; and what md never counts: discards of raid0, and until 6.7 all
- * of linear.
+ * Not covered: what md never counts: discards of raid0, and until 6.7 all of linear.
  */
 #include <linux/delay.h>
 #include <linux/hash.h>

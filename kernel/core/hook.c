@@ -19,20 +19,19 @@
  *				Their callers come with a bio then
  *	bio_start_io_acct	seen: bios that a bio-based driver has held back until now;
  *				hooked while a filter is attached
- *	__blk_throtl_bio,	seen: bios that blk-throttle may hold back, and all once
- *	submit_bio_noacct_nocheck  more when it lets them go; the second is hooked when
- *				the first was called, which is where there are limits
+ *	__blk_throtl_bio	seen: bios that blk-throttle may hold back
+ *	__submit_bio		seen: bios on their last step to their queue, wherever they
+ *				were held back; hooked when one was seen that may be
  *	blk_execute_rq,		seen: requests that are no bios
  *	blk_execute_rq_nowait
  *	set_capacity,		seen: devices that grow and shrink
  *	set_capacity_and_notify,
  *	bdev_resize_partition
  *
- * All but submit_bio_noacct* and bio_start_io_acct are hooked as long as the module is loaded. PERMANENT
- * keeps the sysctl kernel.ftrace_enabled from switching them off. A hooked function
- * is never called past its entry, which kernels with IBT forbid: where the module
- * calls one that it has hooked, the hook knows the call by the address that it
- * returns to, and lets it pass.
+ * Those of which nothing else is said are hooked as long as the module is loaded.
+ * PERMANENT keeps the sysctl kernel.ftrace_enabled from switching them off. A hooked function is never called past
+ * its entry, which kernels with IBT forbid: where the module calls one that it has
+ * hooked, the hook knows the call by the address that it returns to, and lets it pass.
  *
  * Two hooks on submit_bio_noacct
  *
@@ -125,6 +124,103 @@ static void redirect_wait_all(void)
 		.flags = FTRACE_OPS_FL_PERMANENT | COMPAT_FTRACE_ARGS,		\
 	}
 
+/* ---- What was held back --------------------------------------------------- */
+
+static void notrace again_callback(unsigned long ip, unsigned long parent_ip,
+				   struct ftrace_ops *ops, struct ftrace_regs *fregs)
+{
+	struct bio *bio = (struct bio *)compat_ftrace_arg(fregs, 0);
+
+	if (walk_has_nobody(bio))
+		return;
+	preempt_disable_notrace();
+	walk_again(bio);
+	preempt_enable_notrace();
+}
+
+/*
+ * A drain waits for what a bio-based driver has entered into the I/O statistics. What it
+ * enters later than in its submit_bio, it had put aside: md does until 6.11, with a write
+ * whose flush has to be first.
+ */
+static struct hook accounting_hook = {
+	.ops = SEE_OPS(again_callback),
+	.functions = { "bio_start_io_acct" },
+};
+
+/*
+ * Bios may stop between submit_bio_noacct() and their queue: where blk-throttle holds
+ * them back, and on the list of a task that submits them from inside of a driver's
+ * submit_bio, until that returns; it may sleep before. All come by __submit_bio() then.
+ * So do all others, a second time: few machines need it, so it is hooked when the first
+ * such bio was seen.
+ */
+static struct hook entry_hook = {
+	.ops = SEE_OPS(again_callback),
+	.functions = { "__submit_bio" },
+};
+
+/* Until it is: -EINPROGRESS, also where nobody has asked for it yet. */
+static int entry_hooked = -EINPROGRESS;
+
+static void entry_work_run(struct work_struct *work)
+{
+	int ret;
+
+	/* Asked for once; but a work item may run twice. */
+	if (entry_hooked != -EINPROGRESS)
+		return;
+	ret = register_ftrace_function(&entry_hook.ops);
+	/* What is on its way past the place of the hook is in its queue then. */
+	synchronize_rcu_tasks();
+	WRITE_ONCE(entry_hooked, ret);
+}
+static DECLARE_WORK(entry_work, entry_work_run);
+
+static bool held_back_seen;
+
+/* A bio may be held back. */
+static void notrace held_back(void)
+{
+	if (unlikely(!READ_ONCE(held_back_seen)) && !xchg(&held_back_seen, true))
+		schedule_work(&entry_work);
+}
+
+static void notrace throttling_callback(unsigned long ip, unsigned long parent_ip,
+					struct ftrace_ops *ops,
+					struct ftrace_regs *fregs)
+{
+	held_back();
+}
+
+/* Called for bios to disks that have limits, before one may be held back. */
+static struct hook throttling_hook = {
+	.ops = SEE_OPS(throttling_callback),
+	.functions = { "__blk_throtl_bio" },
+};
+
+/*
+ * hook_sync() - bios that were held back are seen from now on when they go on
+ *
+ * Return: 0, or why not
+ */
+int hook_sync(void)
+{
+	if (!READ_ONCE(held_back_seen))
+		return 0;
+	/* Whoever has seen the first such bio may not have asked for the hook yet. */
+	schedule_work(&entry_work);
+	flush_work(&entry_work);
+	return READ_ONCE(entry_hooked);
+}
+
+static void hook_stop_entry(void)
+{
+	flush_work(&entry_work);
+	if (!entry_hooked)
+		unregister_ftrace_function(&entry_hook.ops);
+}
+
 /* ---- I/O --------------------------------------------------------------- */
 
 /* Once a filter that may sleep was attached there are two hooks to tell apart. */
@@ -145,6 +241,8 @@ static void notrace submit_bio_callback(unsigned long ip, unsigned long parent_i
 
 	if (walk_has_nobody(bio))
 		return;
+	if (unlikely(current->bio_list))
+		held_back();
 	if (COMPAT_SPLITS_BYPASS && !entered(ip, submit_bio_noacct)) {
 		/* All bios come here, but only the rest of a split is in no other place. */
 		again = compat_ftrace_arg(fregs, 1) & 0xff;
@@ -190,91 +288,6 @@ static struct hook bio_redirect_hook = {
 	.ops = REDIRECT_OPS(submit_bio_redirect),
 	.functions = { "submit_bio_noacct" },
 };
-
-/* ---- What was held back --------------------------------------------------- */
-
-static void notrace again_callback(unsigned long ip, unsigned long parent_ip,
-				   struct ftrace_ops *ops, struct ftrace_regs *fregs)
-{
-	struct bio *bio = (struct bio *)compat_ftrace_arg(fregs, 0);
-
-	if (walk_has_nobody(bio))
-		return;
-	preempt_disable_notrace();
-	walk_again(bio);
-	preempt_enable_notrace();
-}
-
-/*
- * A drain waits for what a bio-based driver has entered into the I/O statistics. What it
- * enters later than in its submit_bio, it had put aside: md does until 6.11, with a write
- * whose flush has to be first.
- */
-static struct hook accounting_hook = {
-	.ops = SEE_OPS(again_callback),
-	.functions = { "bio_start_io_acct" },
-};
-
-/* What blk-throttle lets go comes this way. So does all else, a second time. */
-static struct hook throttled_hook = {
-	.ops = SEE_OPS(again_callback),
-	.functions = { "submit_bio_noacct_nocheck" },
-};
-
-/* Until it is: -EINPROGRESS, also where nobody has asked for it yet. */
-static int throttled_hooked = -EINPROGRESS;
-
-static void throttling_begins(struct work_struct *work)
-{
-	int ret;
-
-	/* Asked for once; but a work item may run twice. */
-	if (throttled_hooked != -EINPROGRESS)
-		return;
-	ret = register_ftrace_function(&throttled_hook.ops);
-	/* What is on its way past the place of the hook is in its queue then. */
-	synchronize_rcu_tasks();
-	WRITE_ONCE(throttled_hooked, ret);
-}
-static DECLARE_WORK(throttling_work, throttling_begins);
-
-static bool throttling;
-
-static void notrace throttling_callback(unsigned long ip, unsigned long parent_ip,
-					struct ftrace_ops *ops,
-					struct ftrace_regs *fregs)
-{
-	if (unlikely(!READ_ONCE(throttling)) && !xchg(&throttling, true))
-		schedule_work(&throttling_work);
-}
-
-/* Called for bios to disks that have limits, before one may be held back. */
-static struct hook throttling_hook = {
-	.ops = SEE_OPS(throttling_callback),
-	.functions = { "__blk_throtl_bio" },
-};
-
-/*
- * hook_sync() - bios that blk-throttle lets go from now on are seen when it does
- *
- * Return: 0, or why not
- */
-int hook_sync(void)
-{
-	if (!READ_ONCE(throttling))
-		return 0;
-	/* Whoever has seen the first such bio may not have asked for the hook yet. */
-	schedule_work(&throttling_work);
-	flush_work(&throttling_work);
-	return READ_ONCE(throttled_hooked);
-}
-
-static void hook_stop_throttled(void)
-{
-	flush_work(&throttling_work);
-	if (!throttled_hooked)
-		unregister_ftrace_function(&throttled_hook.ops);
-}
 
 /* ---- Redirected as long as the module is loaded ------------------------- */
 
@@ -465,7 +478,7 @@ static void hook_forget_all(void)
 	ftrace_free_filter(&bio_hook.ops);
 	ftrace_free_filter(&accounting_hook.ops);
 	ftrace_free_filter(&bio_redirect_hook.ops);
-	ftrace_free_filter(&throttled_hook.ops);
+	ftrace_free_filter(&entry_hook.ops);
 }
 
 static void hook_unregister_lasting(int count)
@@ -482,7 +495,7 @@ int hook_start(void)
 	int i, ret;
 
 	ret = hook_prepare(&bio_hook) ?: hook_prepare(&accounting_hook) ?:
-	      hook_prepare(&bio_redirect_hook) ?: hook_prepare(&throttled_hook);
+	      hook_prepare(&bio_redirect_hook) ?: hook_prepare(&entry_hook);
 	for (i = 0; i < ARRAY_SIZE(lasting_hooks) && !ret; i++)
 		ret = hook_prepare(lasting_hooks[i]);
 	if (ret)
@@ -492,7 +505,7 @@ int hook_start(void)
 		ret = hook_register(lasting_hooks[i]);
 		if (ret) {
 			hook_unregister_lasting(i);
-			hook_stop_throttled();
+			hook_stop_entry();
 			goto forget;
 		}
 	}
@@ -578,6 +591,6 @@ void hook_stop(void)
 {
 	flush_delayed_work(&hook_unused_work);
 	hook_unregister_lasting(ARRAY_SIZE(lasting_hooks));
-	hook_stop_throttled();
+	hook_stop_entry();
 	hook_forget_all();
 }

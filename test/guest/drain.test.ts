@@ -11,6 +11,7 @@ import { after, before, describe, it } from 'node:test';
 
 import { BlkfilterError, open, type BlockDevice } from 'blkfilter';
 
+import { Actor, loadActors, unloadActors } from './support/actor.js';
 import { content } from './support/copies.js';
 import { dmCreate, dmRemove } from './support/devices.js';
 import { collected, differing, outside } from './support/extents.js';
@@ -204,6 +205,39 @@ describe('a write that md holds back until a flush is done', () => {
     assert.deepEqual(outside(later, changes, BLOCK), [], 'written later, and not reported');
     await tracker.detach();
     await device.close();
+  });
+});
+
+describe('a write that the driver of a device above has sent on, and sleeps', () => {
+  it('counts as a change when it goes on', async (t) => {
+    const BLOCK = 8;
+    const MIB = 2048;
+    // The striped device sends what zeroes both stripes to the first, and sleeps over the second.
+    loadActors({ sleeper: 500 });
+    sh('dd if=/dev/urandom of=/dev/sda bs=1M count=1 oflag=direct status=none');
+    const first = dmCreate('first', `0 ${MIB} linear /dev/sda 0`);
+    const second = dmCreate('second', `0 ${MIB} linear /dev/sdb 0`);
+    const striped = dmCreate('striped', `0 ${2 * MIB} striped 2 128 ${first} 0 ${second} 0`);
+    const sleeper = await Actor.attach(second, 'sleeper');
+    const device = await open(first);
+    const tracker = await device.attach('cbt', { blockSize: '4KiB' });
+    await sleeper.act('stall');
+    const discard = spawn('blkdiscard', ['-z', '-l', String(MIB * 512), striped]);
+    const done = once(discard, 'close');
+    await until('it to sleep', async () => (await sleeper.count()).seen > 0);
+    const { epoch } = await tracker.checkpoint();
+    const then = content(first);
+    await sleeper.act('pass');
+    await done;
+    const later = differing(then, content(first), BLOCK);
+    t.diagnostic(`${later.length} blocks were written later`);
+    assert.ok(later.length > 0, 'nothing was held back');
+    assert.deepEqual(outside(later, await collected(tracker.changes({ since: epoch })), BLOCK), [], 'written later, and not reported');
+    await tracker.detach();
+    await device.close();
+    await sleeper.stop();
+    for (const name of ['striped', 'second', 'first']) dmRemove(name);
+    unloadActors();
   });
 });
 

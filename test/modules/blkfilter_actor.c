@@ -28,6 +28,7 @@ enum act {
 	ACT_HOLD,	/* hold it until command 2 */
 	ACT_FAIL,	/* complete it with an error */
 	ACT_ECHO,	/* write the same once more, 1 MiB behind, by a bio of its own */
+	ACT_STALL,	/* sleep over it until told to do something else */
 };
 
 struct actor_count {
@@ -125,6 +126,10 @@ static bool actor_filter_bio(struct blkfilter *flt, struct bio *bio,
 		return true;
 	case ACT_ECHO:
 		echo(a, bio);
+		return false;
+	case ACT_STALL:
+		while (READ_ONCE(a->act) == ACT_STALL)
+			msleep(10);
 		return false;
 	default:
 		return false;

@@ -6,7 +6,7 @@ import { open, type BlockDevice } from 'blkfilter';
 import { run } from './run.js';
 
 /** What an actor does to writes (test/modules/blkfilter_actor.c). */
-export const ACTS = { pass: 0, sleep: 1, hold: 2, fail: 3, echo: 4 } as const;
+export const ACTS = { pass: 0, sleep: 1, hold: 2, fail: 3, echo: 4, stall: 5 } as const;
 
 const ACT = 1;
 const RELEASE = 2;
