@@ -29,9 +29,10 @@
  *	bdev_resize_partition
  *
  * Those of which nothing else is said are hooked as long as the module is loaded.
- * PERMANENT keeps the sysctl kernel.ftrace_enabled from switching them off. A hooked function is never called past
- * its entry, which kernels with IBT forbid: where the module calls one that it has
- * hooked, the hook knows the call by the address that it returns to, and lets it pass.
+ * PERMANENT keeps the sysctl kernel.ftrace_enabled from switching them off. A hooked
+ * function is never called past its entry, which kernels with IBT forbid: where the
+ * module calls one that it has hooked, the hook knows the call by the address that it
+ * returns to, and lets it pass.
  *
  * Two hooks on submit_bio_noacct
  *

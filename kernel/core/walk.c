@@ -27,12 +27,13 @@
  *	Draining (drain.c) waits for bios that have passed the hook, but not for one
  *	that somebody holds back on its way to the device: a filter that sleeps over
  *	it, blk-throttle, a device-mapper device that is suspended, md until a flush is
- *	done, a task that sleeps in the driver of a device above. By the time that it goes on, the epoch that cbt has marked its block in may
- *	be over. So filters that ask for it (SEES_RELEASED) are shown such a bio again
- *	when it goes on, from where to its queue (or to the statistics that it is counted
- *	by) the task does not sleep. Too often does no harm there: remainders of a split
- *	are shown to them again, too. A filter that does not ask, attached above while a
- *	bio is in another's hands, does not see that bio.
+ *	done, a task that sleeps in the driver of a device above. By the time that it
+ *	goes on, the epoch that cbt has marked its block in may be over. So filters that
+ *	ask for it (SEES_RELEASED) are shown such a bio again when it goes on, from where
+ *	to its queue (or to the statistics that it is counted by) the task does not
+ *	sleep. Too often does no harm there: remainders of a split are shown to them
+ *	again, too. A filter that does not ask, attached above while a bio is in
+ *	another's hands, does not see that bio.
  */
 #include <linux/blkdev.h>
 #include <linux/export.h>
