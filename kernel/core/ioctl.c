@@ -104,9 +104,9 @@ static int ioctl_attach(struct block_device *bdev, void __user *argp)
 
 /*
  * DETACH and CTL ask whether the device is there for the errno only: neither depends
- * on the answer staying true. They must not wait for open_mutex: whoever has that may
- * be rereading a partition table and wait for a bio which a filter holds until a CTL
- * lets it go.
+ * on the answer staying true. They must not wait for open_mutex before they are done:
+ * whoever has that may be rereading a partition table and wait for a bio which a filter
+ * holds until a CTL, or its being detached, lets it go.
  */
 static int ioctl_detach(struct block_device *bdev, void __user *argp)
 {
