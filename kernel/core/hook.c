@@ -21,7 +21,8 @@
  *				hooked while a filter is attached
  *	__blk_throtl_bio	seen: bios that blk-throttle may hold back
  *	__submit_bio		seen: bios on their last step to their queue, wherever they
- *				were held back; hooked when one was seen that may be
+ *				were held back; hooked when one was seen that may be,
+ *				while a filter is attached
  *	blk_execute_rq,		seen: requests that are no bios
  *	blk_execute_rq_nowait
  *	set_capacity,		seen: devices that grow and shrink
@@ -153,23 +154,26 @@ static struct hook accounting_hook = {
  * Bios may stop between submit_bio_noacct() and their queue: where blk-throttle holds
  * them back, and on the list of a task that submits them from inside of a driver's
  * submit_bio, until that returns; it may sleep before. All come by __submit_bio() then.
- * So do all others, a second time: few machines need it, so it is hooked when the first
- * such bio was seen.
+ * So do all others, a second time: few machines need it, so it is hooked from the moment
+ * on when the first such bio was seen, and only while a filter is attached.
  */
 static struct hook entry_hook = {
 	.ops = SEE_OPS(again_callback),
 	.functions = { "__submit_bio" },
 };
 
-/* Until it is: -EINPROGRESS, also where nobody has asked for it yet. */
+/* As long as it is not: -EINPROGRESS, or why it cannot be. */
 static int entry_hooked = -EINPROGRESS;
+
+/* Attached filters, and those among them that may sleep. More take hook_lock. */
+static atomic_t bio_users, bio_redirect_users;
 
 static void entry_work_run(struct work_struct *work)
 {
 	int ret;
 
-	/* Asked for once; but a work item may run twice. */
-	if (entry_hooked != -EINPROGRESS)
+	/* Asked for more than once; or nobody is attached, and who will be asks again. */
+	if (entry_hooked != -EINPROGRESS || !atomic_read(&bio_users))
 		return;
 	ret = register_ftrace_function(&entry_hook.ops);
 	/* What is on its way past the place of the hook is in its queue then. */
@@ -178,6 +182,7 @@ static void entry_work_run(struct work_struct *work)
 }
 static DECLARE_WORK(entry_work, entry_work_run);
 
+/* Once it is true it stays so. */
 static bool held_back_seen;
 
 /* A bio may be held back. */
@@ -215,11 +220,13 @@ int hook_sync(void)
 	return READ_ONCE(entry_hooked);
 }
 
-static void hook_stop_entry(void)
+/* With no filter attached; the next one asks for it again, if one was seen. */
+static void entry_unhook(void)
 {
 	flush_work(&entry_work);
-	if (!entry_hooked)
-		unregister_ftrace_function(&entry_hook.ops);
+	if (!entry_hooked && WARN_ON_ONCE(unregister_ftrace_function(&entry_hook.ops)))
+		return;
+	WRITE_ONCE(entry_hooked, -EINPROGRESS);
 }
 
 /* ---- I/O --------------------------------------------------------------- */
@@ -506,7 +513,7 @@ int hook_start(void)
 		ret = hook_register(lasting_hooks[i]);
 		if (ret) {
 			hook_unregister_lasting(i);
-			hook_stop_entry();
+			entry_unhook();
 			goto forget;
 		}
 	}
@@ -517,12 +524,8 @@ forget:
 	return ret;
 }
 
-/*
- * Attached filters, and those among them that may sleep. More of them, and hooks
- * that come and go, take the lock.
- */
+/* Hooks on bios come and go under this. */
 static DEFINE_MUTEX(hook_lock);
-static atomic_t bio_users, bio_redirect_users;
 static bool bio_hooked, accounting_hooked, bio_redirect_hooked;
 
 /*
@@ -542,6 +545,8 @@ static void hook_unused(struct work_struct *work)
 		bio_hooked = !hook_unregister(&bio_hook);
 	if (!atomic_read(&bio_users) && accounting_hooked)
 		accounting_hooked = !hook_unregister(&accounting_hook);
+	if (!atomic_read(&bio_users))
+		entry_unhook();
 	mutex_unlock(&hook_lock);
 }
 static DECLARE_DELAYED_WORK(hook_unused_work, hook_unused);
@@ -592,6 +597,6 @@ void hook_stop(void)
 {
 	flush_delayed_work(&hook_unused_work);
 	hook_unregister_lasting(ARRAY_SIZE(lasting_hooks));
-	hook_stop_entry();
+	entry_unhook();
 	hook_forget_all();
 }

@@ -209,6 +209,8 @@ describe('a write that md holds back until a flush is done', () => {
 });
 
 describe('a write that the driver of a device above has sent on, and sleeps', () => {
+  const hooked = (): string => readFileSync('/sys/kernel/tracing/enabled_functions', 'utf8');
+
   it('counts as a change when it goes on', async (t) => {
     const BLOCK = 8;
     const MIB = 2048;
@@ -231,6 +233,7 @@ describe('a write that the driver of a device above has sent on, and sleeps', ()
     await done;
     const later = differing(then, content(first), BLOCK);
     t.diagnostic(`${later.length} blocks were written later`);
+    assert.match(hooked(), /^__submit_bio /m);
     assert.ok(later.length > 0, 'nothing was held back');
     assert.deepEqual(outside(later, await collected(tracker.changes({ since: epoch })), BLOCK), [], 'written later, and not reported');
     await tracker.detach();
@@ -238,6 +241,7 @@ describe('a write that the driver of a device above has sent on, and sleeps', ()
     await sleeper.stop();
     for (const name of ['striped', 'second', 'first']) dmRemove(name);
     unloadActors();
+    await until('bios to be left alone, with no filter attached', () => !/submit_bio|bio_start_io_acct/.test(hooked()));
   });
 });
 
