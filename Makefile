@@ -8,7 +8,7 @@ KERNEL ?= 6.1
 # Of the guest's tests that run in loops.
 ROUNDS ?= 50
 
-# What runs on the second and further kernels of several: all, or only what depends on the kernel.
+# What runs on the second and further kernels of several: all, only what depends on the kernel, or of that only the core.
 OTHERS ?= all
 
 # The disks that the guest's tests use.
@@ -21,7 +21,7 @@ MAKEFLAGS += --no-builtin-rules --no-print-directory
 .PHONY: help demo test test-debug test-npm matrix bench package docs modules vm lint prepare setup clean distclean
 
 help: ## this list
-	echo 'make TARGET [KERNEL=6.1|6.12|7.2] [ROUNDS=N] [OTHERS=all|kernel]'
+	echo 'make TARGET [KERNEL=6.1|6.12|7.2] [ROUNDS=N] [OTHERS=all|kernel|core]'
 	sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1\t\2/p' Makefile | expand -t 14
 
 demo: prepare ## track changes of a live disk in a virtual machine, and show them

@@ -1,14 +1,7 @@
 // SPDX-License-Identifier: MIT
 //
 // Of the guest's suite, what depends on the kernel that it runs on.
-import './oracle.test.js';
-import './paths.test.js';
-import './cbt.test.js';
-import './errno.test.js';
-import './drain.test.js';
-import './replica.test.js';
-import './sparse.test.js';
-import './stacking.test.js';
+import './core.js';
 import './guard.test.js';
 import './trace.test.js';
 import './together.test.js';

@@ -1,0 +1,11 @@
+// SPDX-License-Identifier: MIT
+//
+// Of what depends on the kernel, what all else stands on: no I/O is missed, no change is lost.
+import './oracle.test.js';
+import './paths.test.js';
+import './cbt.test.js';
+import './errno.test.js';
+import './drain.test.js';
+import './replica.test.js';
+import './sparse.test.js';
+import './stacking.test.js';
