@@ -27,6 +27,8 @@ export function paint(style: Style, text: string, stream?: NodeJS.WriteStream): 
 
 /** Writes to stdout, at the pace of whoever reads it. */
 export async function write(text: string): Promise<void> {
+  // One that has failed never drains.
+  if (process.stdout.errored) throw process.stdout.errored;
   if (!process.stdout.write(text)) await once(process.stdout, 'drain');
 }
 
