@@ -170,8 +170,12 @@ static int cbt_checkpoint(struct cbt *cbt, void *arg)
 
 /* ---- CHANGES and BITMAP -------------------------------------------------- */
 
-/* Extents on their way to the user's array. */
+/*
+ * Extents on their way to the user's array, and the one that the next run may be joined
+ * to; none is begun as long as @begun and @end are the same.
+ */
 struct extent_writer {
+	sector_t begun, end;
 	struct blkfilter_cbt_extent __user *to;
 	struct blkfilter_cbt_extent *chunk;
 	unsigned int filled, size;
@@ -186,30 +190,26 @@ static int extents_flush(struct extent_writer *w)
 	return 0;
 }
 
-static int extents_put(struct extent_writer *w, sector_t sector, sector_t end)
+/* Put the extent that is begun, if one is. */
+static int extents_put(struct extent_writer *w)
 {
+	if (w->begun == w->end)
+		return 0;
 	w->chunk[w->filled++] = (struct blkfilter_cbt_extent) {
-		.sector = sector,
-		.count = end - sector,
+		.sector = w->begun,
+		.count = w->end - w->begun,
 	};
 	return w->filled == w->size ? extents_flush(w) : 0;
 }
-
-/* What changed, neighbours joined, on its way into the array. */
-struct extents {
-	struct blkfilter_cbt_changes *c;
-	struct extent_writer *w;
-	sector_t begun, end;
-};
 
 /*
  * Take some runs. One that there is no room for is left for the next call: 1 then, 0 to
  * go on, or an error.
  */
-static __always_inline int extents_take(struct extents *x, const struct cbt_run *runs,
-					unsigned int count)
+static __always_inline int extents_take(struct extent_writer *w,
+					struct blkfilter_cbt_changes *c,
+					const struct cbt_run *runs, unsigned int count)
 {
-	struct blkfilter_cbt_changes *c = x->c;
 	unsigned int i;
 
 	for (i = 0; i < count; i++) {
@@ -218,17 +218,17 @@ static __always_inline int extents_take(struct extents *x, const struct cbt_run 
 		c->cursor = end;
 		if (start >= end)
 			continue;
-		if (start != x->end || x->begun == x->end) {
-			if (x->begun != x->end && extents_put(x->w, x->begun, x->end))
+		if (start != w->end || w->begun == w->end) {
+			if (extents_put(w))
 				return -EFAULT;
-			x->begun = x->end = start;
+			w->begun = w->end = start;
 			if (c->count == c->capacity) {
 				c->cursor = start;
 				return 1;
 			}
 			c->count++;
 		}
-		x->end = end;
+		w->end = end;
 	}
 	return 0;
 }
@@ -238,18 +238,17 @@ static int extents_collect(struct cbt_map *map, struct blkfilter_cbt_changes *c,
 			   struct extent_writer *w)
 {
 	struct cbt_reader reader = map_read(map, c->cursor, c->since);
-	struct extents x = { .c = c, .w = w };
 	struct cbt_run runs[CBT_RUNS];
 	int ret = 0;
 
 	while (c->cursor < c->end && !ret) {
-		ret = extents_take(&x, runs, map_next(&reader, runs));
+		ret = extents_take(w, c, runs, map_next(&reader, runs));
 		cond_resched();
 		if (fatal_signal_pending(current))
 			ret = -EINTR;
 	}
-	if (ret >= 0 && x.begun != x.end)
-		ret = extents_put(w, x.begun, x.end);
+	if (ret >= 0)
+		ret = extents_put(w);
 	return ret < 0 ? ret : extents_flush(w);
 }
 

@@ -220,15 +220,6 @@ int hook_sync(void)
 	return READ_ONCE(entry_hooked);
 }
 
-/* With no filter attached; the next one asks for it again, if one was seen. */
-static void entry_unhook(void)
-{
-	flush_work(&entry_work);
-	if (!entry_hooked && WARN_ON_ONCE(unregister_ftrace_function(&entry_hook.ops)))
-		return;
-	WRITE_ONCE(entry_hooked, -EINPROGRESS);
-}
-
 /* ---- I/O --------------------------------------------------------------- */
 
 /* Once a filter that may sleep was attached there are two hooks to tell apart. */
@@ -475,6 +466,14 @@ static int hook_register(struct hook *hook)
 static bool hook_unregister(struct hook *hook)
 {
 	return !WARN_ON_ONCE(unregister_ftrace_function(&hook->ops));
+}
+
+/* With no filter attached; the next one asks for it again, if one was seen. */
+static void entry_unhook(void)
+{
+	flush_work(&entry_work);
+	if (entry_hooked || hook_unregister(&entry_hook))
+		WRITE_ONCE(entry_hooked, -EINPROGRESS);
 }
 
 static void hook_forget_all(void)
