@@ -8,8 +8,9 @@ KERNEL ?= 6.1
 # Of the guest's tests that run in loops.
 ROUNDS ?= 50
 
-# What runs on the second and further kernels of several: all, only what depends on the kernel, or of that only the core.
-OTHERS ?= all
+# Of the guest's tests, and which of these run on the second and further kernels of several.
+SUITES ?= tools kernel core
+OTHERS ?= $(SUITES)
 
 # The disks that the guest's tests use.
 DISKS := --disk 1G --disk 1G --disk 16T
@@ -21,22 +22,23 @@ MAKEFLAGS += --no-builtin-rules --no-print-directory
 .PHONY: help demo test test-debug test-npm matrix bench package docs modules vm lint prepare setup clean distclean
 
 help: ## this list
-	echo 'make TARGET [KERNEL=6.1|6.12|7.2] [ROUNDS=N] [OTHERS=all|kernel|core]'
+	echo 'make TARGET [KERNEL=6.1|6.12|7.2] [ROUNDS=N] [SUITES="tools kernel core"] [OTHERS=…]'
 	sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1\t\2/p' Makefile | expand -t 14
 
 demo: prepare ## track changes of a live disk in a virtual machine, and show them
 	npm run --silent build:examples
 	test/vm/run -- node examples/dist/track-live-disk.js
 
-# $(call GUEST_TESTS,KERNEL,ROUNDS,SUITE)
-GUEST_TESTS = test/vm/run --kernel $(1) $(DISKS) --timeout 3600 -- env BLKFILTER_ROUNDS=$(2) test/guest/run $(3)
+# $(call GUEST_TESTS,ROUNDS,KERNELS)
+GUEST_TESTS = test/matrix 'test/vm/run --kernel {} $(DISKS) --timeout 7200 -- env BLKFILTER_ROUNDS=$(1) test/guest/run {suite}' \
+	'$(SUITES)' '$(OTHERS)' $(2)
 
-test: prepare ## all tests: on this machine, and in a virtual machine with KERNEL (of several: BLKFILTER_JOBS=2 at a time)
+test: prepare ## all tests: on this machine, and in virtual machines (BLKFILTER_JOBS=2 at a time) with KERNEL
 	npm run --silent build:test
 	test/summary \
 		'npm run --silent test:unit' \
 		'test/vm/selftest' \
-		"test/matrix '$(call GUEST_TESTS,{},$(ROUNDS),{suite})' $(OTHERS) $(KERNEL)"
+		"$(call GUEST_TESTS,$(ROUNDS),$(KERNEL))"
 
 matrix: ## all tests on all kernels; makes docs/paths.md
 	$(MAKE) test KERNEL='6.1 6.12 7.2'
@@ -45,7 +47,7 @@ test-debug: prepare ## the tests that need a kernel, on one with KASAN, lockdep 
 	npm run --silent build:test
 	test/summary \
 		'test/vm/selftest 6.1-debug' \
-		'$(call GUEST_TESTS,6.1-debug,20,all)'
+		"$(call GUEST_TESTS,20,6.1-debug)"
 
 bench: prepare ## what filtering costs, and what the alternatives do: bench/results.md
 	bench/run

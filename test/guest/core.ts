@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 //
-// Of what depends on the kernel, what all else stands on: no I/O is missed, no change is lost.
+// Of the guest's suite, what all else stands on: no I/O is missed, no change is lost.
 import './oracle.test.js';
 import './paths.test.js';
 import './cbt.test.js';

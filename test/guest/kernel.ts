@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: MIT
 //
-// Of the guest's suite, what depends on the kernel that it runs on.
-import './core.js';
+// Of the guest's suite, what else depends on the kernel that it runs on: the filters, what comes and goes, races.
 import './guard.test.js';
 import './trace.test.js';
 import './together.test.js';
