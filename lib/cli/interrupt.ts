@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 
 import { BlkfilterError } from '../index.js';
+import { readerGone } from './output.js';
 
 /**
  * Runs something that SIGINT and SIGTERM stop by its signal; a second one ends the process at once.
@@ -24,7 +25,23 @@ export async function stoppable<T>(run: (signal: AbortSignal) => Promise<T>, sto
 }
 
 /**
- * Likewise something that is of no use when it was stopped.
+ * Likewise something that prints without an end, which a reader who has seen enough, such as head, stops too. Neither is a
+ * failure.
+ */
+export async function endless(run: (signal: AbortSignal) => Promise<void>): Promise<void> {
+  using gone = readerGone();
+  try {
+    await stoppable(
+      (interrupted) => run(AbortSignal.any([interrupted, gone.signal])),
+      () => undefined,
+    );
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'EPIPE') throw error;
+  }
+}
+
+/**
+ * Runs something that is of no use when it was stopped.
  * @param path what it makes
  * @param hint what to do when it was stopped
  * @throws {BlkfilterError} `EINTR` it was stopped; else what it throws

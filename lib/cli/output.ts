@@ -7,6 +7,7 @@ import { styleText } from 'node:util';
 
 import { lineUp } from '../columns.js';
 import { BlkfilterError } from '../index.js';
+import { native } from '../native.js';
 
 /** The exit statuses. */
 export const exit = { done: 0, failed: 1, usage: 2 } as const;
@@ -49,22 +50,40 @@ export async function stream(bytes: AsyncIterable<Uint8Array>): Promise<void> {
 }
 
 /** Says of an error of stdout what it means. */
-function unread(cause: unknown): unknown {
-  if ((cause as NodeJS.ErrnoException).code !== 'EPIPE') return cause;
-  const hint = 'its own message tells why';
-  return new BlkfilterError({ code: 'EPIPE', reason: 'whoever reads it ended before its end', hint, cause });
+const unread = (cause: unknown): unknown => ((cause as NodeJS.ErrnoException).code === 'EPIPE' ? noReader(cause) : cause);
+
+function noReader(cause?: unknown): BlkfilterError {
+  const reason = 'whoever reads it ended before its end';
+  return new BlkfilterError({ code: 'EPIPE', reason, hint: 'its own message tells why', cause });
 }
 
 /**
  * A signal of the moment when nobody reads stdout any more, for a command that has to put something right then, or to say
- * that it did not come to its end.
+ * that it did not come to its end. It does not take a next line to notice: of a disk that is idle there may be none for
+ * long. It keeps the process running until it is disposed of.
  */
-export function readerGone(): AbortSignal {
+export function readerGone(): { signal: AbortSignal } & Disposable {
   const controller = new AbortController();
+  const { signal } = controller;
   process.stdout.removeAllListeners('error').on('error', (error) => {
     controller.abort(unread(error));
   });
-  return controller.signal;
+  // A pipe or a terminal without its other end is always an exception; a file never is one.
+  const poll = new (native().Poll)(process.stdout.fd, 'exceptional');
+  void poll.wait().then(
+    (gone) => {
+      if (gone) controller.abort(noReader());
+    },
+    (error: unknown) => {
+      controller.abort(error);
+    },
+  );
+  return {
+    signal,
+    [Symbol.dispose]: () => {
+      poll.close();
+    },
+  };
 }
 
 /** Prints an answer: the document with --json, else the text. */

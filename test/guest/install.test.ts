@@ -10,15 +10,12 @@ import { after, afterEach, before, describe, it } from 'node:test';
 
 import { modules } from 'blkfilter';
 
-import { loadModules, MODULES, unloadModules } from './support/modules.js';
+import { hurried, loadModules, MODULES, precompiled, unbuildable, unloadModules } from './support/modules.js';
 import { run, sh } from './support/run.js';
 
 const folder = `/lib/modules/${release()}`;
 /** Of a kernel that nobody has started. */
 const other = '/lib/modules/6.1.0-other';
-/** DKMS compiles twice, which takes minutes under emulation. */
-const hurried = Number(process.env.BLKFILTER_ROUNDS ?? 50) < 50 && 'takes minutes; it runs with 50 rounds and more';
-const unable = !/^6\.1\..*-amd64$/.test(release()) && "only the stock kernel's headers for this machine's compiler are here";
 
 /** All files where any are put, and how large they are; but for the key that DKMS makes itself at its first use. */
 const files = (): string[] =>
@@ -30,10 +27,11 @@ const files = (): string[] =>
 
 const file = (name: string): string => sh(`modinfo -n ${name}`).trim();
 
-describe('module install', { skip: unable }, () => {
+describe('module install', { skip: unbuildable }, () => {
   let earlier: string[];
 
   before(() => {
+    precompiled();
     unloadModules();
     // A kernel that has no other modules: that is enough, and takes depmod no time.
     const headers = run('readlink', '-f', `${folder}/build`).trim();

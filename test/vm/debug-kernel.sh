@@ -28,11 +28,10 @@ build_debug_kernel() {
 	# A bzImage, for the code that would let the emulator start vmlinux itself does not survive KASAN in 6.1.
 	# shellcheck disable=SC2016 # the inner shell's own variables
 	in_root "$root" "$tree" sh -euc '
-		cd /build
 		export KBUILD_BUILD_USER=blkfilter KBUILD_BUILD_HOST=blkfilter
 		make KCONFIG_ALLCONFIG=debug.config allnoconfig
 		nice -n 19 make -j "$(nproc)" bzImage modules
-		make INSTALL_MOD_PATH=/build/install INSTALL_MOD_STRIP=1 modules_install' >"$log" 2>&1 ||
+		make INSTALL_MOD_PATH="$PWD/install" INSTALL_MOD_STRIP=1 modules_install' >"$log" 2>&1 ||
 		{ tail -n 20 "$log" >&2; die "kernel $name: building it failed; all of it is in $log"; }
 
 	release=$(<"$tree/include/config/kernel.release")

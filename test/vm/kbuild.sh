@@ -13,23 +13,24 @@ kernel_sources() (
 	done | LC_ALL=C sort
 )
 
-# in_root ROOT TREE COMMAND...: runs it in the root, with TREE as /build.
+# in_root ROOT TREE COMMAND...: runs it in the root, with TREE as the project's folder, and there.
 in_root() {
 	local root=$1 tree=$2
 	shift 2
-	mkdir -p "$root/build"
+	mkdir -p "$root$project"
 	# The mounts live in a name space of their own and are gone with it, however this ends. objtool wants /proc.
 	# shellcheck disable=SC2016 # the inner shell's own variables
 	unshare --mount --propagation private bash -euc '
-		root=$1 tree=$2
-		shift 2
-		mount --bind "$tree" "$root/build"
+		root=$1 tree=$2 folder=$3
+		shift 3
+		mount --bind "$tree" "$root$folder"
 		mount -t proc proc "$root/proc"
-		exec chroot "$root" "$@"' in_root "$root" "$tree" "$@" </dev/null
+		exec chroot "$root" env -C "$folder" "$@"' in_root "$root" "$tree" "$project" "$@" </dev/null
 }
 
 # build_in_root ROOT TREE MAKE-ARGUMENT...: copies the sources to TREE, since one source tree serves several kernels,
-# and builds them there. Test modules come last, for they use the others' symbols.
+# and builds them there. Test modules come last, for they use the others' symbols. The compiler sees them where the project
+# is, so that what it made is up to date for a guest's make (test/guest/support/modules.ts), which looks at its command line.
 build_in_root() {
 	local root=$1 tree=$2 part
 	shift 2
@@ -37,6 +38,6 @@ build_in_root() {
 	(cd "$project" && kernel_sources | cpio --quiet -pdm "$tree")
 	for part in kernel kernel/samples test/modules; do
 		[[ -e $tree/$part/Makefile ]] || continue
-		in_root "$root" "$tree" make -C "/build/$part" -j "$(nproc)" "$@" || return
+		in_root "$root" "$tree" make -C "$project/$part" -j "$(nproc)" "$@" || return
 	done
 }

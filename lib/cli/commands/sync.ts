@@ -38,9 +38,9 @@ async function run(source: string, target: string, { json, ...options }: SyncFla
   const view = await progressView(json ? { json } : {});
   const onProgress = view?.show.bind(view);
   // Whoever reads how far it is and ends must not take a part of a copy for all of it.
-  const gone = json ? [readerGone()] : [];
+  using gone = json && readerGone();
   const result = await interruptible(target, again, (interrupted) => {
-    const signal = AbortSignal.any([interrupted, ...gone]);
+    const signal = gone ? AbortSignal.any([interrupted, gone.signal]) : interrupted;
     return sync(source, target, { ...options, signal, ...(onProgress && { onProgress }) });
   }).finally(() => view?.stop());
   await write(`${json ? JSON.stringify({ event: 'done', ...result }) : describe(result)}\n`);

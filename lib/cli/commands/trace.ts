@@ -11,8 +11,8 @@ import {
   type TraceStream,
 } from '../../index.js';
 import { example } from '../example.js';
-import { stoppable } from '../interrupt.js';
-import { paint, readerGone, write, type OutputOptions } from '../output.js';
+import { endless } from '../interrupt.js';
+import { paint, write, type OutputOptions } from '../output.js';
 import { JsonLines, TextLines, type Lines } from '../trace/lines.js';
 import { Summary, summaryLines } from '../trace/summary.js';
 
@@ -87,27 +87,19 @@ async function trace(path: string, { ops, range, summary, json, ...flags }: Trac
     ...(buffer !== undefined && { buffer }),
   };
   const device = await open(path);
-  const gone = readerGone();
   try {
-    await stoppable(
-      async (interrupted) => {
-        const signal = AbortSignal.any([interrupted, gone]);
-        const { trace, attached } = await attach(device, options);
-        let stream: TraceStream | undefined;
-        try {
-          stream = await trace.open({ signal });
-          if (summary !== undefined) await printSummaries(stream, device, summary, json === true);
-          else await printEvents(stream, json ? new JsonLines() : new TextLines({ matches: match !== undefined }));
-        } finally {
-          // Where somebody else has detached it, or the disk is gone, nothing is left to be done.
-          if (attached && !stream?.ended) await trace.detach();
-        }
-      },
-      () => undefined,
-    );
-  } catch (error) {
-    // A reader that has seen enough, such as head, is no failure.
-    if ((error as NodeJS.ErrnoException).code !== 'EPIPE') throw error;
+    await endless(async (signal) => {
+      const { trace, attached } = await attach(device, options);
+      let stream: TraceStream | undefined;
+      try {
+        stream = await trace.open({ signal });
+        if (summary !== undefined) await printSummaries(stream, device, summary, json === true);
+        else await printEvents(stream, json ? new JsonLines() : new TextLines({ matches: match !== undefined }));
+      } finally {
+        // Where somebody else has detached it, or the disk is gone, nothing is left to be done.
+        if (attached && !stream?.ended) await trace.detach();
+      }
+    });
   } finally {
     await device.close();
   }

@@ -3,7 +3,7 @@ import { InvalidArgumentError, type Command } from 'commander';
 
 import { SECTOR_SIZE, formatSize, watchDevices, type DeviceEvent } from '../../index.js';
 import { example } from '../example.js';
-import { stoppable } from '../interrupt.js';
+import { endless } from '../interrupt.js';
 import { write, type OutputOptions } from '../output.js';
 
 const names = ['add', 'change', 'remove', 'online', 'offline', 'mount', 'umount', 'attach', 'detach'] as const;
@@ -61,15 +61,11 @@ function textOf(event: DeviceEvent): string {
 
 async function watch({ json, events }: WatchFlags): Promise<void> {
   const wanted = new Set<string>(events ?? names).add('overrun');
-  // Being stopped is how it ends.
-  await stoppable(
-    async (signal) => {
-      for await (const event of watchDevices({ signal })) {
-        if (wanted.has(event.event)) await write(`${json ? JSON.stringify(event) : textOf(event)}\n`);
-      }
-    },
-    () => undefined,
-  );
+  await endless(async (signal) => {
+    for await (const event of watchDevices({ signal })) {
+      if (wanted.has(event.event)) await write(`${json ? JSON.stringify(event) : textOf(event)}\n`);
+    }
+  });
 }
 
 const isName = (text: string): text is Name => (names as readonly string[]).includes(text);

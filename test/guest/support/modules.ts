@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
 import { existsSync } from 'node:fs';
+import { release } from 'node:os';
 
 import { run } from './run.js';
 
@@ -8,6 +9,20 @@ export const FILTERS = ['blkfilter_cbt', 'blkfilter_trace', 'blkfilter_guard'];
 
 /** All of the package's kernel modules, the core first. */
 export const MODULES = ['blkfilter', ...FILTERS];
+
+/** Why modules cannot be built here, where they cannot. */
+export const unbuildable =
+  !/^6\.1\..*-amd64$/.test(release()) && "only the stock kernel's headers for this machine's compiler are here";
+
+/** What takes minutes under emulation is left out with few rounds. */
+export const hurried = Number(process.env.BLKFILTER_ROUNDS ?? 50) < 50 && 'takes minutes; it runs with 50 rounds and more';
+
+/**
+ * With few rounds, puts what the runner has compiled by the same commands where make looks for it, and finds it up to date.
+ */
+export function precompiled(): void {
+  if (hurried) run('cp', '-a', `${process.env.BLKFILTER_BUILT ?? ''}/kernel/.`, 'kernel');
+}
 
 /** Loads those that are not loaded. */
 export const loadModules = (): string => run('modprobe', '-a', ...MODULES);
