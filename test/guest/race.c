@@ -23,8 +23,9 @@
  *	module NAME...		round: remove these modules, load them again
  *	poke GLOB FILTER...	open a device at random, a few calls at random, close
  *	ctl DEV			cbt's commands at random
- *	meddle GLOB		open a device at random, attach guard and trace, change
- *				rules, read streams, detach: at random; close
+ *	meddle GLOB [MS]	open a device at random, attach guard and trace, change
+ *				rules (that delay up to MS milliseconds, or a minute),
+ *				read streams, detach: at random; close
  *	io GLOB			write to a device at random
  */
 #define _GNU_SOURCE
@@ -169,7 +170,7 @@ static int command(int fd, enum call call)
  * Rules that change nothing but times. With up to 40 of them it matters which array
  * they are in.
  */
-static void set_rules(int fd)
+static void set_rules(int fd, unsigned int longest)
 {
 	struct blkfilter_guard_rule rules[40];
 	struct blkfilter_guard_rules arg = {
@@ -188,7 +189,7 @@ static void set_rules(int fd)
 			.chance = 1 + chance(BLKFILTER_GUARD_ALWAYS),
 		};
 		if (rules[i].action == BLKFILTER_GUARD_DELAY)
-			rules[i].argument = 1 + chance(chance(10) ? 10 : 60000);
+			rules[i].argument = 1 + chance(chance(10) ? 10 : longest);
 	}
 	filter_ctl(fd, SET_RULES, BLKFILTER_GUARD_NAME, BLKFILTER_GUARD_SET_RULES, &arg,
 		   sizeof(arg));
@@ -373,6 +374,7 @@ static void ctl(struct role *role)
 static void meddle(struct role *role)
 {
 	static const char *const filters[] = { BLKFILTER_GUARD_NAME, BLKFILTER_TRACE_NAME };
+	unsigned int longest = role->count > 2 ? atoi(role->words[2]) : 60000;
 	int fd, calls;
 
 	while (!stopped()) {
@@ -383,7 +385,7 @@ static void meddle(struct role *role)
 				named(fd, DETACH, filters[chance(2)]);
 				break;
 			case 1:
-				set_rules(fd);
+				set_rules(fd, longest);
 				break;
 			case 2:
 				get_rules(fd);
