@@ -154,14 +154,16 @@ async function headers(): Promise<Check> {
 async function compiler(config: string | undefined): Promise<Check> {
   const [, of] = /^CONFIG_CC_VERSION_TEXT="(.*)"$/m.exec(config ?? '') ?? [];
   const name = of === undefined ? 'gcc' : /\bclang\b/.test(of) ? 'clang' : (of.split(' ')[0] ?? 'gcc');
-  const install = (packages: string): string => `install what lacks: \`apt-get install ${packages}\``;
-  if (!(await findTool('make'))) return wrong('compiler', 'no make', install(`make ${name}`));
-  const [version] = (await output(name, '--version'))?.split('\n') ?? [];
-  if (version === undefined) return wrong('compiler', `no ${name}`, install(name));
-  if (of === undefined || of === version) return found('compiler', version);
   const major = (text: string): string | undefined => /(\d+)\.\d+\.\d+/.exec(text)?.[1];
+  // However a distribution names the command: x86_64-linux-gnu-gcc-13 is of gcc-13, too.
+  const its = of === undefined ? name : `${name === 'clang' ? 'clang' : 'gcc'}-${major(of)}`;
+  const install = (packages: string): string => `install what lacks: \`apt-get install ${packages}\``;
+  if (!(await findTool('make'))) return wrong('compiler', 'no make', install(`make ${its}`));
+  const [version] = (await output(name, '--version'))?.split('\n') ?? [];
+  if (version === undefined) return wrong('compiler', `no ${name}`, install(its));
+  if (of === undefined || of === version) return found('compiler', version);
   const detail = `${version}; the kernel was built by ${of}`;
-  return major(of) === major(version) ? found('compiler', detail) : wrong('compiler', detail, install(`${name}-${major(of)}`));
+  return major(of) === major(version) ? found('compiler', detail) : wrong('compiler', detail, install(its));
 }
 
 /** What a build needs is missed only where a build is needed. */

@@ -10,3 +10,4 @@ import './map.test.js';
 import './documents.test.js';
 import './install.test.js';
 import './boot.test.js';
+import './doctor.test.js';
