@@ -74,7 +74,7 @@ static const char *const call_names[CALLS] = {
 
 static struct shared {
 	atomic_ulong results[CALLS][ERRNO_MAX];
-	atomic_int stop;
+	atomic_int stop, waiting;
 } *shared;
 
 static unsigned long rounds;
@@ -108,6 +108,23 @@ static void pause_up_to(unsigned int usec)
 static int stopped(void)
 {
 	return shared->stop;
+}
+
+/*
+ * Between two tries of what others prevent as long as they have a device open. After 20 of
+ * them nobody opens one, until it is done: they would hardly ever all be closed at once.
+ */
+static void wait_again(unsigned int *tries)
+{
+	if (++*tries == 20)
+		shared->waiting++;
+	pause_up_to(2000);
+}
+
+static void waited(unsigned int tries)
+{
+	if (tries >= 20)
+		shared->waiting--;
 }
 
 /* ---- The ioctls ----------------------------------------------------------- */
@@ -246,6 +263,8 @@ static int open_any(const char *pattern, int flags)
 	glob_t found;
 	int fd = -1;
 
+	while (shared->waiting && !stopped())
+		usleep(500);
 	if (!glob(pattern, 0, NULL, &found)) {
 		fd = open(found.gl_pathv[chance(found.gl_pathc)], flags | O_CLOEXEC);
 		entered(OPEN, fd);
@@ -515,11 +534,14 @@ static void power(struct role *role)
 static void reread(struct role *role)
 {
 	int fd = must_open(role->words[1], O_RDONLY);
+	unsigned int tries;
 	unsigned long i;
 
 	for (i = 0; (role->endless || i < rounds) && !stopped(); i++) {
+		tries = 0;
 		while (entered(REREAD, ioctl(fd, BLKRRPART)) && !stopped())
-			pause_up_to(2000);
+			wait_again(&tries);
+		waited(tries);
 		pause_up_to(10000);
 	}
 }
@@ -528,16 +550,21 @@ static void part(struct role *role)
 {
 	const char *number = role->words[2], *mib = role->words[3];
 	int fd = must_open(role->words[1], O_RDONLY);
+	unsigned int tries;
 	unsigned long i;
 
 	for (i = 0; (role->endless || i < rounds) && !stopped(); i++) {
+		tries = 0;
 		while (entered(ADD, partition(fd, BLKPG_ADD_PARTITION, number, mib)) && !stopped())
-			pause_up_to(2000);
+			wait_again(&tries);
+		waited(tries);
 		pause_up_to(10000);
 		/* Somebody who rereads the table may do it first. */
+		tries = 0;
 		while (entered(DELETE, partition(fd, BLKPG_DEL_PARTITION, number, mib)) &&
 		       errno != ENXIO && !stopped())
-			pause_up_to(2000);
+			wait_again(&tries);
+		waited(tries);
 	}
 }
 
