@@ -13,7 +13,7 @@ SUITES ?= tools kernel core
 OTHERS ?= $(SUITES)
 
 # The disks that the guest's tests use.
-DISKS := --disk 1G --disk 1G --disk 16T
+DISKS := --disk 1G --disk 1G --disk 16T --nvme 1G
 
 MAKEFLAGS += --no-builtin-rules --no-print-directory
 .SILENT:

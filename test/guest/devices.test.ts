@@ -11,7 +11,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { open, type ChangeTracker } from 'blkfilter';
 
 import { Actor, actorEvents, loadActors, unloadActors } from './support/actor.js';
-import { dmCreate, dmRemove, filters, partition, unpartition } from './support/devices.js';
+import { dmCreate, dmRemove, filters, NVME, NVME_GENERIC, nvme, partition, unpartition } from './support/devices.js';
 import { collected } from './support/extents.js';
 import { Nulls } from './support/nulls.js';
 import { plug } from './support/plug.js';
@@ -252,32 +252,55 @@ describe('a device that changes its size', () => {
 });
 
 describe('what no filter can see', () => {
-  it('a passthrough request begins a new generation, with all changed, and is counted', async () => {
-    partition('/dev/sdb', 2048, 10);
-    const [whole, part] = [await open('/dev/sdb'), await open('/dev/sdb1')];
-    const tracker = await whole.attach('cbt');
-    const trackers = [tracker, await part.attach('cbt')];
-    const before = await Promise.all(trackers.map((tracker) => tracker.checkpoint()));
-    assert.equal(await whole.bypassed(), 0);
-    run(program('sg-write'), '/dev/sdb', '4096');
-    assert.deepEqual([await whole.bypassed(), await part.bypassed()], [1, 1]);
-    for (const [i, tracker] of trackers.entries()) {
-      const { generation, gap, sectors } = await tracker.info();
-      assert.notEqual(generation, before[i]?.generation);
-      assert.equal(gap, 'bypassed');
-      assert.deepEqual(await since(tracker, before[i]?.epoch), [{ sector: 0, count: sectors }]);
-      await assert.rejects(collected(tracker.changes({ since: 1, generation: before[i]?.generation ?? '' })), /SG_IO/);
+  const fio = 'fio --name=past --ioengine=io_uring_cmd --cmd_type=nvme --rw=write --bs=4k --size=4k';
+  const ways: [string, string, string, string][] = [
+    ['SG_IO', '/dev/sdb', '/dev/sdb1', `${program('sg-write')} /dev/sdb 4096`],
+    ['an NVMe command', NVME, `${NVME}p1`, `${program('nvme-write')} ${NVME} 4096`],
+    ['an NVMe command by its generic node', NVME, `${NVME}p1`, `${program('nvme-write')} ${NVME_GENERIC} 4096`],
+    ['an NVMe command by io_uring', NVME, `${NVME}p1`, `${fio} --filename=${NVME_GENERIC} --offset=2m`],
+  ];
+  for (const [way, disk, first, write] of ways) {
+    it(`a write by ${way} begins a new generation, with all changed, and is counted`, async () => {
+      if (disk === NVME) await nvme();
+      partition(disk, 2048, 10);
+      const [whole, part] = [await open(disk), await open(first)];
+      const tracker = await whole.attach('cbt');
+      const trackers = [tracker, await part.attach('cbt')];
+      const before = await Promise.all(trackers.map((tracker) => tracker.checkpoint()));
+      const counted = await whole.bypassed();
+      sh(write);
+      assert.deepEqual([await whole.bypassed(), await part.bypassed()], [counted + 1, 1]);
+      for (const [i, tracker] of trackers.entries()) {
+        const { generation, gap, sectors } = await tracker.info();
+        assert.notEqual(generation, before[i]?.generation);
+        assert.equal(gap, 'bypassed');
+        assert.deepEqual(await since(tracker, before[i]?.epoch), [{ sector: 0, count: sectors }]);
+        await assert.rejects(collected(tracker.changes({ since: 1, generation: before[i]?.generation ?? '' })), /SG_IO/);
+      }
+      const status = JSON.parse(run('blkfilter', 'status', '--json')) as { devices: { path: string; bypassed: number }[] };
+      assert.deepEqual(status.devices.map(({ path, bypassed }) => [path, bypassed]), [[disk, counted + 1], [first, 1]]);
+      // From here on all is as usual.
+      const { epoch } = await tracker.checkpoint();
+      writeBlock(disk, 40);
+      assert.deepEqual(await since(tracker, epoch), [{ sector: 40 * BLOCK, count: BLOCK }]);
+      await part.close();
+      await whole.detach('cbt');
+      await whole.close();
+      unpartition(disk);
+    });
+  }
+
+  it('an NVMe disk of several paths gets no filter, and what to do is named', async (t) => {
+    if (attempt('rmmod', 'nvme', 'nvme_core').status !== 0) {
+      t.skip('nvme_core is a part of this kernel');
+      return;
     }
-    const status = JSON.parse(run('blkfilter', 'status', '--json')) as { devices: { path: string; bypassed: number }[] };
-    assert.deepEqual(status.devices.map(({ path, bypassed }) => [path, bypassed]), [['/dev/sdb', 1], ['/dev/sdb1', 1]]);
-    // From here on all is as usual.
-    const { epoch } = await tracker.checkpoint();
-    writeBlock('/dev/sdb', 40);
-    assert.deepEqual(await since(tracker, epoch), [{ sector: 40 * BLOCK, count: BLOCK }]);
-    await part.close();
-    await whole.detach('cbt');
-    await whole.close();
-    unpartition('/dev/sdb');
+    run('modprobe', 'nvme_core', 'multipath=Y');
+    await nvme();
+    const head = await open(NVME);
+    await assert.rejects(head.attach('cbt'), { code: 'ENOTSUP', hint: /nvme_core\.multipath=N/ });
+    await head.close();
+    run('rmmod', 'nvme', 'nvme_core');
   });
 
   it('a device that can be mapped into memory (DAX) gets no filter, and the reason is named', async (t) => {

@@ -13,7 +13,7 @@ import { describe, it } from 'node:test';
 import { SECTOR_SIZE, open, type BlockDevice, type Extent } from 'blkfilter';
 
 import { sameBytes } from './support/copies.js';
-import { dmCreate, dmRemove, partition, unpartition } from './support/devices.js';
+import { dmCreate, dmRemove, NVME, nvme, partition, unpartition } from './support/devices.js';
 import { sh } from './support/run.js';
 
 const ROUNDS = Math.max(5, Number(process.env.BLKFILTER_ROUNDS ?? 50));
@@ -23,8 +23,10 @@ const REPLICA = '/dev/sdc';
 
 interface Source {
   title: string;
-  create: () => string;
+  create: () => string | Promise<string>;
   remove: () => void;
+  /** What goes on meanwhile, again and again. */
+  meanwhile?: string;
 }
 
 const sources: Source[] = [
@@ -48,6 +50,13 @@ const sources: Source[] = [
     },
     remove: () => void sh('MDADM_NO_UDEV=1 mdadm --stop /dev/md0 2>&1; wipefs -qa /dev/sda /dev/sdb'),
   },
+  {
+    // Meanwhile its driver freezes the queue, where writes wait, and so does a checkpoint: not without a pause.
+    title: 'an NVMe disk whose controller is reset',
+    create: async () => (await nvme(), NVME),
+    remove: () => undefined,
+    meanwhile: 'echo 1 >/sys/class/nvme/nvme0/reset_controller; sleep 3',
+  },
 ];
 
 const load = (device: string) =>
@@ -57,13 +66,14 @@ const load = (device: string) =>
   ], { stdio: 'ignore' });
 
 describe(`a replica after ${ROUNDS} rounds under load`, () => {
-  for (const { title, create, remove } of sources) {
+  for (const { title, create, remove, meanwhile = 'sleep 1' } of sources) {
     it(`of ${title}`, async () => {
-      const path = create();
+      const path = await create();
       await using device = await open(path);
       await using replica = await openFile(REPLICA, 'r+');
       const tracker = await device.attach('cbt', { blockSize: '4KiB' });
       const fio = load(path);
+      const other = spawn('sh', ['-euc', `while :; do ${meanwhile}; done`], { stdio: 'inherit' });
       try {
         // All of it, once; what changes from now on is in the epochs.
         await copy(device, [{ sector: 0, count: SIZE * MIB }], replica);
@@ -74,6 +84,7 @@ describe(`a replica after ${ROUNDS} rounds under load`, () => {
           since = epoch;
         }
         assert.equal(fio.exitCode, null, 'fio ended early');
+        assert.equal(other.exitCode, null, 'what goes on meanwhile has failed');
         fio.kill('SIGINT');
         await once(fio, 'close');
         await copy(device, tracker.changes({ since }), replica);
@@ -81,6 +92,7 @@ describe(`a replica after ${ROUNDS} rounds under load`, () => {
         assert.ok(sameBytes(path, REPLICA, SIZE * MIB * SECTOR_SIZE), 'the replica differs');
       } finally {
         fio.kill('SIGKILL');
+        other.kill();
         await tracker.detach();
         await device.close();
         remove();

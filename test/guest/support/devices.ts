@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: MIT
-import { readFileSync } from 'node:fs';
+import { existsSync, readFileSync } from 'node:fs';
 import { basename } from 'node:path';
 
 import type { Extent } from 'blkfilter';
 
-import { program, run, sh } from './run.js';
+import { program, run, sh, until } from './run.js';
 
 /** Cuts a disk into partitions of so many MiB, starting at sector `start`. */
 export function partition(disk: string, start: number, ...sizes: number[]): void {
@@ -19,6 +19,16 @@ export function partition(disk: string, start: number, ...sizes: number[]): void
 
 export function unpartition(disk: string): void {
   sh(`dd if=/dev/zero of=${disk} bs=1M count=2 conv=fsync status=none; blockdev --rereadpt ${disk}`);
+}
+
+/** The machine's NVMe disk, and its node for commands. */
+export const NVME = '/dev/nvme0n1';
+export const NVME_GENERIC = '/dev/ng0n1';
+
+/** Has the NVMe disk found. */
+export async function nvme(): Promise<void> {
+  run('modprobe', 'nvme');
+  await until('the NVMe disk', () => existsSync(NVME));
 }
 
 /** A number in a device's folder in /sys. */
