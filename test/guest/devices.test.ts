@@ -267,9 +267,9 @@ describe('what no filter can see', () => {
       const tracker = await whole.attach('cbt');
       const trackers = [tracker, await part.attach('cbt')];
       const before = await Promise.all(trackers.map((tracker) => tracker.checkpoint()));
-      const counted = await whole.bypassed();
+      assert.equal(await whole.bypassed(), 0);
       sh(write);
-      assert.deepEqual([await whole.bypassed(), await part.bypassed()], [counted + 1, 1]);
+      assert.deepEqual([await whole.bypassed(), await part.bypassed()], [1, 1]);
       for (const [i, tracker] of trackers.entries()) {
         const { generation, gap, sectors } = await tracker.info();
         assert.notEqual(generation, before[i]?.generation);
@@ -278,7 +278,7 @@ describe('what no filter can see', () => {
         await assert.rejects(collected(tracker.changes({ since: 1, generation: before[i]?.generation ?? '' })), /SG_IO/);
       }
       const status = JSON.parse(run('blkfilter', 'status', '--json')) as { devices: { path: string; bypassed: number }[] };
-      assert.deepEqual(status.devices.map(({ path, bypassed }) => [path, bypassed]), [[disk, counted + 1], [first, 1]]);
+      assert.deepEqual(status.devices.map(({ path, bypassed }) => [path, bypassed]), [[disk, 1], [first, 1]]);
       // From here on all is as usual.
       const { epoch } = await tracker.checkpoint();
       writeBlock(disk, 40);

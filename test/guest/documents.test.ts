@@ -108,7 +108,7 @@ describe('docs/', () => {
 
   it('filters.md', { skip: unbuildable }, () => {
     precompiled();
-    sh('blkfilter module build; mkdir /run/clone; cp -r kernel /run/clone');
+    sh('[ -e kernel/Module.symvers ] || blkfilter module build; mkdir /run/clone; cp -r kernel /run/clone');
     inFolder('/run/clone', 'docs/filters.md');
     assert.match(run('blkfilter', 'status'), /writeblock/);
     run('blkfilter', 'detach', DISK, 'writeblock');
