@@ -12,6 +12,9 @@ ROUNDS ?= 50
 SUITES ?= tools kernel core
 OTHERS ?= $(SUITES)
 
+# The fresh systems that the package is installed on.
+SYSTEMS ?= bookworm trixie sid
+
 # The disks that the guest's tests use.
 DISKS := --disk 1G --disk 1G --disk 16T --nvme 1G
 
@@ -19,11 +22,11 @@ MAKEFLAGS += --no-builtin-rules --no-print-directory
 .SILENT:
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-debug test-npm matrix bench package docs modules vm lint prepare setup clean distclean
+.PHONY: help demo test test-debug test-install test-npm matrix bench package docs modules vm lint prepare setup clean distclean
 
 help: ## this list
 	echo 'make TARGET [KERNEL=6.1|6.12|7.2] [ROUNDS=N] [SUITES="tools kernel core"] [OTHERS=…]'
-	sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1\t\2/p' Makefile | expand -t 14
+	sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1\t\2/p' Makefile | expand -t 16
 
 demo: prepare ## track changes of a live disk in a virtual machine, and show them
 	npm run --silent build:examples
@@ -48,6 +51,9 @@ test-debug: prepare ## the tests that need a kernel, on one with KASAN, lockdep 
 	test/summary \
 		'test/vm/selftest 6.1-debug' \
 		"$(call GUEST_TESTS,20,6.1-debug)"
+
+test-install: package ## install the package on fresh SYSTEMS (Debian's suites), restart them, update their kernels, uninstall it
+	test/summary $(SYSTEMS:%='test/install/run %')
 
 bench: prepare ## what filtering costs, and what the alternatives do: bench/results.md
 	bench/run

@@ -2,12 +2,13 @@
 /*
  * What one request costs.
  *
- *	io DEV read|write DEPTH COUNT SEED [STRIDE]
+ *	io DEV read|write DEPTH COUNT SEED [STRIDE [PAUSE]]
  *
  * Does COUNT direct requests of 4 KiB, DEPTH of them at a time, by Linux' native AIO,
  * and prints the nanoseconds that one took. Without STRIDE they go to random places
  * of the first GiB; with it each goes to a place of its own, STRIDE bytes apart, in an
- * order that SEED tells.
+ * order that SEED tells. With PAUSE it counts up to a random number below that between
+ * them, so that whoever takes samples at regular intervals takes them everywhere.
  *
  * The submitter does nothing else, so that what is above the bare device is not lost
  * in what a large program costs.
@@ -66,20 +67,21 @@ int main(int argc, char **argv)
 	struct iocb blocks[DEPTH], *batch[DEPTH];
 	struct io_event events[DEPTH];
 	aio_context_t context = 0;
-	uint64_t begin, count, seed, stride, sent = 0, i;
+	uint64_t begin, count, seed, stride, pause, sent = 0, i;
 	unsigned int depth;
 	long ret, done;
 	void *data;
 	int fd;
 
-	if (argc < 6 || argc > 7) {
-		fprintf(stderr, "usage: io DEV read|write DEPTH COUNT SEED [STRIDE]\n");
+	if (argc < 6 || argc > 8) {
+		fprintf(stderr, "usage: io DEV read|write DEPTH COUNT SEED [STRIDE [PAUSE]]\n");
 		return 2;
 	}
 	depth = atoi(argv[3]);
 	count = strtoull(argv[4], NULL, 0);
 	seed = strtoull(argv[5], NULL, 0);
 	stride = argc > 6 ? strtoull(argv[6], NULL, 0) : 0;
+	pause = argc > 7 ? strtoull(argv[7], NULL, 0) : 0;
 	if (!depth || depth > DEPTH || count % depth || (stride && count & (count - 1))) {
 		fprintf(stderr, "io: DEPTH of 1 to %d that divides COUNT, a power of two with STRIDE\n", DEPTH);
 		return 2;
@@ -121,6 +123,8 @@ int main(int argc, char **argv)
 			}
 		}
 		sent += depth;
+		for (i = pause ? random_number() % pause : 0; i; i--)
+			asm volatile("");
 	}
 	printf("%.1f\n", (double)(now() - begin) / count);
 	return 0;

@@ -7,12 +7,14 @@ import { release } from 'node:os';
 
 import { sh } from './measure.js';
 import { moving } from './moving.js';
+import { profile } from './profile.js';
 import { reading } from './reading.js';
 import { requests } from './request.js';
 import { stall } from './stall.js';
 
 const chapters: Record<string, () => Promise<string>> = {
   'What a request costs': requests,
+  'Where a request goes, by profile': profile,
   'Reading what changed': reading,
   'Moving what changed': moving,
   'Stalls': stall,

@@ -23,6 +23,8 @@ const LOADS = [
   ['read', 32],
 ] as const;
 
+const BENCH = '/dev/mapper/bench';
+
 const BLOCK = 64 * 1024;
 
 interface Row {
@@ -89,8 +91,6 @@ function dm(target: string): () => Promise<() => unknown> {
   };
 }
 
-const BENCH = '/dev/mapper/bench';
-
 async function checkpoint(): Promise<void> {
   await using device = await open(DISK);
   await (await device.filter('cbt')).checkpoint();
@@ -102,7 +102,15 @@ const eraBegins = async (): Promise<() => unknown> => {
   return era();
 };
 
-
+/** Requests that a driver above has sent on are seen, from which moment on a second hook is there while a filter is. */
+const heldBack = (...devices: string[]) => async (): Promise<End> => {
+  const end = await attachTo(...devices)('cbt');
+  sh(`dmsetup create bench --table '0 ${SECTORS} linear ${devices[0] ?? ''} 0'`);
+  sh(`dd if=/dev/zero of=${BENCH} bs=4096 count=8 oflag=direct status=none; dmsetup remove --retry bench`);
+  // The hook takes its time.
+  await sleep(3000);
+  return end;
+};
 
 const rows: Row[] = [
   {
@@ -189,6 +197,17 @@ const rows: Row[] = [
     title: 'bpftrace, a map of changed blocks',
     how: `bpftrace -e 'kfunc:submit_bio_noacct { @[args->bio->bi_iter.bi_sector >> 7] = 1; }'`,
     begin: () => running('bpftrace', '-e', 'kfunc:submit_bio_noacct { @[args->bio->bi_iter.bi_sector >> 7] = 1; }'),
+  },
+  // From here on for as long as the modules are loaded.
+  {
+    title: 'another device attached, after a device-mapper target on it was written to',
+    how: 'blkfilter attach /dev/nullb1 cbt; dmsetup create bench …; dd of=/dev/mapper/bench …',
+    begin: heldBack('/dev/nullb1'),
+  },
+  {
+    title: 'cbt, block marked already, likewise',
+    how: 'the same with nullb0',
+    begin: heldBack(DISK),
   },
 ];
 

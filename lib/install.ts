@@ -17,6 +17,9 @@ const loadedAtBoot = '/etc/modules-load.d/blkfilter.conf';
 /** Where the modules of a kernel are put without DKMS. What is in updates/ goes before the kernel's own. */
 const folderOf = (kernel: string): string => join(kernels, kernel, 'updates/blkfilter');
 
+/** What is in a folder that not every machine has, such as a container. */
+const entries = async (folder: string): Promise<string[]> => (existsSync(folder) ? readdir(folder) : []);
+
 const index = (kernel: string): Promise<void> => moduleTool('index the modules', 'depmod', kernel);
 
 /**
@@ -63,7 +66,7 @@ async function installWithDkms(): Promise<void> {
 
 /** For the other kernels, one of which may be the next to start: DKMS itself comes only to those that are installed later. */
 async function installForOthers(): Promise<void> {
-  for (const kernel of await readdir(kernels)) {
+  for (const kernel of await entries(kernels)) {
     if (kernel === release() || !isSupported(kernel) || !existsSync(join(kernels, kernel, 'build'))) continue;
     await removeFromKernel(kernel);
     await dkmsInstall(kernel);
@@ -88,7 +91,7 @@ async function removeFromDkms(): Promise<void> {
   for (const version of await dkmsVersions()) {
     await moduleTool('remove the modules', 'dkms', 'remove', `blkfilter/${version}`, '--all');
   }
-  for (const name of await readdir(dkmsTree)) {
+  for (const name of await entries(dkmsTree)) {
     const tree = join(dkmsTree, name);
     if (name.startsWith('blkfilter-') && existsSync(join(tree, 'dkms.conf'))) await rm(tree, { recursive: true });
   }
@@ -107,7 +110,7 @@ async function removeFromKernel(kernel: string): Promise<void> {
 async function remove(): Promise<void> {
   await rm(loadedAtBoot, { force: true });
   await removeFromDkms();
-  for (const kernel of await readdir(kernels)) await removeFromKernel(kernel);
+  for (const kernel of await entries(kernels)) await removeFromKernel(kernel);
 }
 
 /** Builds the modules; gives the files. */

@@ -90,6 +90,18 @@ describe('docs/', () => {
     run('blkfilter', 'detach', DISK, 'cbt');
   });
 
+  it('scripts.md', () => {
+    sh('mkfs.ext4 -q -F /dev/sdc 4G; mkdir /backup/pieces; mount /dev/sdc /backup/pieces');
+    try {
+      assert.match(compiled('scripts'), /^1024 pieces, the first time\n[01] pieces, the second time\n$/);
+      // What is written all the time is what was there before.
+      sh(`cd /backup/pieces; ls | grep -x '[0-9]*' | sort -n | xargs cat | cmp - ${DISK}`);
+    } finally {
+      sh('umount /backup/pieces; wipefs --quiet --all /dev/sdc');
+      run('blkfilter', 'detach', DISK, 'cbt');
+    }
+  });
+
   it('guard.md', () => {
     assert.match(inFolder('/', 'docs/guard.md'), /delay/);
     assert.match(compiled('guard'), /100/);

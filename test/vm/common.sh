@@ -13,3 +13,22 @@ die() { note "$*"; exit 1; }
 
 # `set -e` alone ends a script without a word.
 trap 'note "$0: failed in line $LINENO"' ERR
+
+# Debian's own archive, among whatever else this machine gets packages from.
+mirror() {
+	if [[ ${BLKFILTER_MIRROR:-} ]]; then
+		printf '%s\n' "$BLKFILTER_MIRROR"
+		return
+	fi
+	# shellcheck disable=SC2016 # $(REPO_URI) is for apt
+	local query=(apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' 'Origin: Debian' 'Label: Debian'
+		'Component: main')
+	local found
+	found=$("${query[@]}")
+	if [[ ! $found ]]; then
+		apt-get -qq update >&2
+		found=$("${query[@]}")
+	fi
+	[[ $found ]] || die "apt knows no Debian archive here; name one in BLKFILTER_MIRROR"
+	head -n 1 <<<"$found"
+}
