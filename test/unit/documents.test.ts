@@ -73,7 +73,7 @@ describe('README.md', () => {
 
 describe('docs/', () => {
   // What test/guest/documents.test.ts runs, in the guest: sh and ts of these.
-  const run = ['boot', 'diff', 'filters', 'guard', 'sync', 'trace', 'watch'];
+  const run = ['boot', 'diff', 'filters', 'guard', 'scripts', 'sync', 'trace', 'watch'];
 
   for (const document of documents.filter((name) => name !== 'README.md')) {
     it(`${document} has no code that no test runs, and links to files that there are`, () => {
