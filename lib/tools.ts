@@ -35,7 +35,7 @@ const hints: [RegExp, string][] = [
   [/not permitted|permission denied/i, 'run it as root; under kernel lockdown only signed modules load: `blkfilter doctor` says how'],
   [/Invalid module format|Exec format error/i, 'it is for another kernel: build it again with `blkfilter module build`'],
   [/Key was rejected|Required key/i, 'sign the modules with a key that this machine trusts: `blkfilter doctor` says how'],
-  [/is in use/i, 'detach the filters first: `blkfilter status` lists them'],
+  [/is in use/i, 'detach the filters and remove the rules first: `blkfilter status` and `blkfilter rule list` list them'],
   [/Device or resource busy/i, 'another module, such as a live patch, holds the same kernel function: unload it first'],
   [/Unknown symbol/i, 'it was built with another blkfilter: `blkfilter module build`, then unload and load both'],
   [/not found.*build|No such file or directory.*build|No rule to make target/is, 'install the kernel headers: `apt-get install linux-headers-$(uname -r)`'],
