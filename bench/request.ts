@@ -103,10 +103,11 @@ const eraBegins = async (): Promise<() => unknown> => {
 };
 
 /** Requests that a driver above has sent on are seen, from which moment on a second hook is there while a filter is. */
-const heldBack = (...devices: string[]) => async (): Promise<End> => {
-  const end = await attachTo(...devices)('cbt');
-  sh(`dmsetup create bench --table '0 ${SECTORS} linear ${devices[0] ?? ''} 0'`);
-  sh(`dd if=/dev/zero of=${BENCH} bs=4096 count=8 oflag=direct status=none; dmsetup remove --retry bench`);
+const heldBack = (device: string) => async (): Promise<End> => {
+  const end = await attachTo(device)('cbt');
+  const remove = await dm(`linear ${device} 0`)();
+  sh(`dd if=/dev/zero of=${BENCH} bs=4096 count=8 oflag=direct status=none`);
+  remove();
   // The hook takes its time.
   await sleep(3000);
   return end;
