@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
 import { spawnSync } from 'node:child_process';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 
 /** What several runs of the same thing gave. */
@@ -35,3 +36,6 @@ export function table(head: string[], rows: string[][]): string {
 /** `1,234` */
 export const grouped = (value: number, digits = 0): string =>
   value.toLocaleString('en-US', { minimumFractionDigits: digits, maximumFractionDigits: digits });
+
+/** Until I/O is no longer hooked: the hook lingers for a second after the last filter (kernel/core/hook.c). */
+export const unhooked = (): Promise<void> => sleep(1500);

@@ -1,11 +1,10 @@
 // SPDX-License-Identifier: MIT
 //
 // Where a request's instructions go: by function, as perf samples them by the clock that counts instructions here.
-import { setTimeout as sleep } from 'node:timers/promises';
 
 import { open } from 'blkfilter';
 
-import { grouped, program, sh, table } from './measure.js';
+import { grouped, program, sh, table, unhooked } from './measure.js';
 
 const DISK = '/dev/nullb0';
 const REQUESTS = 1_000_000;
@@ -43,7 +42,7 @@ export async function profile(): Promise<string> {
   const tracked = kinds.map(sampled);
   await device.detach('cbt');
   await device.close();
-  await sleep(1500);
+  await unhooked();
   sh('rmmod null_blk');
 
   const symbols = new Set([...bare, ...tracked].flatMap((functions) => [...functions.keys()]));

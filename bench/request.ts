@@ -8,7 +8,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 
 import { open, type FilterTypes, type GuardRule, type OptionsOf } from 'blkfilter';
 
-import { figureOf, grouped, program, sh, table, type Figure } from './measure.js';
+import { figureOf, grouped, program, sh, table, unhooked, type Figure } from './measure.js';
 
 const DISK = '/dev/nullb0';
 const OTHERS = Array.from({ length: 64 }, (_, i) => `/dev/nullb${i + 1}`);
@@ -51,8 +51,7 @@ const attachTo = (...devices: string[]) => async <Name extends keyof FilterTypes
       await using device = await open(path);
       await device.detach(filter);
     }
-    // The hook lingers for a second.
-    await sleep(1500);
+    await unhooked();
   };
 };
 const attach = attachTo(DISK);

@@ -47,8 +47,11 @@ async function mistakes(stack: Levels, use: Row['use'], kind: { sleeps: number }
   const wrong = new Map<string, unknown>();
   loadWitness({ witness: 1000 }, kind);
   try {
-    // At once: what attaching waits for is the same for all.
-    await Promise.all([...new Set(stack.flat())].map(async (device) => watches.set(device, await Watch.start(device, 'witness'))));
+    // At once: what attaching waits for is the same for all. If one fails, the others are still waited for, to be stopped: a
+    // witness that stays would fail all rows after this one.
+    const starts = [...new Set(stack.flat())].map(async (device) => watches.set(device, await Watch.start(device, 'witness')));
+    await Promise.allSettled(starts);
+    await Promise.all(starts);
     const truth = (use(top) as Truth | undefined) ?? {};
     sh('sync');
     for (const [device, watch] of watches) {

@@ -14,6 +14,22 @@ die() { note "$*"; exit 1; }
 # `set -e` alone ends a script without a word.
 trap 'note "$0: failed in line $LINENO"' ERR
 
+# Makes "$run", a folder for one run of a machine. It goes, and whatever this shell has started ends, with the shell.
+begin_run() {
+	mkdir -p "$cache/run" "$cache/log"
+	run=$(mktemp -d "$cache/run/XXXXXXXX")
+	trap end_run EXIT
+	trap 'exit 129' HUP
+	trap 'exit 130' INT
+	trap 'exit 143' TERM
+}
+end_run() {
+	trap - EXIT
+	# shellcheck disable=SC2046 # a list
+	kill $(jobs -p) 2>/dev/null || true
+	rm -rf "$run"
+}
+
 # Debian's own archive, among whatever else this machine gets packages from.
 mirror() {
 	if [[ ${BLKFILTER_MIRROR:-} ]]; then
