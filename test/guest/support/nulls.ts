@@ -10,14 +10,14 @@ export class Nulls {
   readonly names: string[];
   readonly devices: string[];
 
-  constructor(count: number) {
+  constructor(count: number, settings: Record<string, number> = {}) {
     run('modprobe', 'null_blk', 'nr_devices=0');
     // Newer kernels call the disk like the folder, older ones by its number.
     this.names = Array.from({ length: count }, (_, i) => `nullb${i}`);
     this.devices = this.names.map((name) => `/dev/${name}`);
     for (const name of this.names) {
       mkdirSync(`${ROOT}/${name}`);
-      for (const [key, value] of Object.entries({ size: 64, memory_backed: 1, power: 1 })) {
+      for (const [key, value] of Object.entries({ size: 64, memory_backed: 1, ...settings, power: 1 })) {
         writeFileSync(`${ROOT}/${name}/${key}`, String(value));
       }
     }
