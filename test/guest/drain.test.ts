@@ -13,7 +13,7 @@ import { BlkfilterError, open, type BlockDevice } from 'blkfilter';
 
 import { Actor, loadActors, unloadActors } from './support/actor.js';
 import { content } from './support/copies.js';
-import { dmCreate, dmRemove } from './support/devices.js';
+import { dmCreate, dmRemove, mdCreate, mdStop } from './support/devices.js';
 import { collected, differing, outside } from './support/extents.js';
 import { run, sh, until } from './support/run.js';
 
@@ -164,11 +164,12 @@ describe('a write that md holds back until a flush is done', () => {
   let paths: string[] = [];
   before(() => {
     paths = flushes(0).map((table, i) => dmCreate(`flush${i}`, table));
-    sh(`yes | MDADM_NO_UDEV=1 mdadm --create /dev/md0 --level=0 --chunk=64 --raid-devices=2 --run ${paths.join(' ')} 2>&1
-      mkfs.ext4 -q -F -b 4096 /dev/md0; mkdir -p /run/held; mount /dev/md0 /run/held`);
+    mdCreate(0, paths, '--chunk=64');
+    sh('mkfs.ext4 -q -F -b 4096 /dev/md0; mkdir -p /run/held; mount /dev/md0 /run/held');
   });
   after(() => {
-    sh('umount /run/held; MDADM_NO_UDEV=1 mdadm --stop /dev/md0 2>&1');
+    sh('umount /run/held');
+    mdStop(...paths);
     paths.forEach((_, i) => dmRemove(`flush${i}`));
     sh(`wipefs -qa ${members.join(' ')}`);
   });
@@ -247,12 +248,12 @@ describe('a write that the driver of a device above has sent on, and sleeps', ()
 
 describe('a device whose I/O in flight cannot be known', () => {
   before(() => {
-    sh('yes | MDADM_NO_UDEV=1 mdadm --create /dev/md0 --level=0 --raid-devices=2 --run /dev/sda /dev/sdb 2>&1');
+    mdCreate(0, ['/dev/sda', '/dev/sdb']);
     sh('echo 0 > /sys/block/md0/queue/iostats');
   });
 
   after(() => {
-    sh('MDADM_NO_UDEV=1 mdadm --stop /dev/md0 2>&1; wipefs -qa /dev/sda /dev/sdb');
+    mdStop('/dev/sda', '/dev/sdb');
   });
 
   it('is refused, with what to do; and taken when that is done', async () => {

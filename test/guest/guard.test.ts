@@ -9,7 +9,7 @@ import { after, afterEach, before, describe, it } from 'node:test';
 import { open, readOnly, type BlockDevice, type Guard, type GuardOptions, type GuardRule } from 'blkfilter';
 import { native, type NativeRule } from '#lib/native.js';
 
-import { dmCreate, dmRemove, filters, partition, unpartition } from './support/devices.js';
+import { dmCreate, dmRemove, filters, mdCreate, mdStop, partition, unpartition } from './support/devices.js';
 import { collected, union } from './support/extents.js';
 import { clearDisks, prepareStacks, rows } from './support/paths.js';
 import { plug, unplug, unplugAll } from './support/plug.js';
@@ -231,8 +231,7 @@ describe('guard', () => {
   });
 
   it('stays attached when its rules are in force and only what came before is not known to be over', async () => {
-    const array = '/dev/md0';
-    sh(`yes | MDADM_NO_UDEV=1 mdadm --create ${array} --level=0 --raid-devices=2 --run ${DISK} /dev/sdb 2>&1`);
+    const array = mdCreate(0, [DISK, '/dev/sdb']);
     const statisticsOf = '/sys/block/md0/queue/iostats';
     // The control group is looked at when guard is there and its rules are not yet. Then its I/O statistics go off.
     const cgroup = '/run/group';
@@ -249,7 +248,8 @@ describe('guard', () => {
     await guard.setRules({ rules: [readOnly] });
     await guard.detach();
     await device.close();
-    sh(`MDADM_NO_UDEV=1 mdadm --stop ${array} 2>&1; wipefs -qa ${DISK} /dev/sdb; rm -r ${cgroup}`);
+    mdStop(DISK, '/dev/sdb');
+    sh(`rm -r ${cgroup}`);
   });
 
   describe('delays', () => {

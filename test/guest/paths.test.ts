@@ -40,6 +40,12 @@ async function judge(what: string, watch: Watch, zoned: boolean, truth?: Traffic
   if (zoned) assert.ok(seen.zones > 0, `no operation on a zone: ${what}`);
 }
 
+/** Waits for all, also where one fails: a witness that stays, or a device that is still open, would fail all rows after this. */
+async function all(promises: Promise<unknown>[]): Promise<void> {
+  await Promise.allSettled(promises);
+  await Promise.all(promises);
+}
+
 /** Uses a stack with witnesses on all of it; tells by device what is wrong. */
 async function mistakes(stack: Levels, use: Row['use'], kind: { sleeps: number }, zoned: boolean): Promise<Map<string, unknown>> {
   const top = stack[0]?.[0] ?? '';
@@ -47,11 +53,9 @@ async function mistakes(stack: Levels, use: Row['use'], kind: { sleeps: number }
   const wrong = new Map<string, unknown>();
   loadWitness({ witness: 1000 }, kind);
   try {
-    // At once: what attaching waits for is the same for all. If one fails, the others are still waited for, to be stopped: a
-    // witness that stays would fail all rows after this one.
+    // At once: what attaching waits for is the same for all.
     const starts = [...new Set(stack.flat())].map(async (device) => watches.set(device, await Watch.start(device, 'witness')));
-    await Promise.allSettled(starts);
-    await Promise.all(starts);
+    await all(starts);
     const truth = (use(top) as Truth | undefined) ?? {};
     sh('sync');
     for (const [device, watch] of watches) {
@@ -59,7 +63,7 @@ async function mistakes(stack: Levels, use: Row['use'], kind: { sleeps: number }
       await judge(what, watch, zoned && device === top, truth[device]).catch((error: unknown) => wrong.set(device, error));
     }
   } finally {
-    await Promise.all([...watches.values()].map((watch) => watch.stop()));
+    await all([...watches.values()].map((watch) => watch.stop()));
     assert.equal(liveWitnesses(), 0);
     unloadWitness();
   }
@@ -97,8 +101,15 @@ describe('the path table', () => {
             if (devices.some((device) => wrong.has(device))) verdicts[level] = 'FAILED';
             else if (devices.length && verdicts[level] === '-') verdicts[level] = 'ok';
           });
-        } finally {
+        } catch (error) {
+          errors.push(error);
+          verdicts.fill('FAILED');
+        }
+        // What fails here may be due to what failed before, which is told first.
+        try {
           tear?.();
+        } catch (error) {
+          errors.push(error);
         }
       }
       cells.splice(1, LEVELS.length, ...verdicts);

@@ -14,7 +14,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { SECTOR_SIZE, open, type BlockDevice, type Extent } from 'blkfilter';
 
 import { sameBytes } from './support/copies.js';
-import { dmCreate, dmRemove, partition, unpartition } from './support/devices.js';
+import { dmCreate, dmRemove, mdCreate, mdStop, partition, unpartition } from './support/devices.js';
 import { Nulls } from './support/nulls.js';
 import { sh } from './support/run.js';
 
@@ -48,11 +48,10 @@ const sources: Source[] = [
   },
   {
     title: 'md raid0',
-    create: () => {
-      sh('modprobe raid0; yes | MDADM_NO_UDEV=1 mdadm --create /dev/md0 --level=0 --raid-devices=2 --size=4M --run /dev/sda /dev/sdb 2>&1');
-      return '/dev/md0';
+    create: () => (sh('modprobe raid0'), mdCreate(0, ['/dev/sda', '/dev/sdb'], '--size=4M')),
+    remove: () => {
+      mdStop('/dev/sda', '/dev/sdb');
     },
-    remove: () => void sh('MDADM_NO_UDEV=1 mdadm --stop /dev/md0 2>&1; wipefs -qa /dev/sda /dev/sdb'),
   },
   {
     // For another number of queues it freezes them: writes wait there, and so does a checkpoint, whose own freezing is the

@@ -18,7 +18,7 @@ import {
   type TraceStream,
 } from 'blkfilter';
 
-import { attribute, dmCreate, dmRemove, partition, unpartition } from './support/devices.js';
+import { attribute, dmCreate, dmRemove, mdCreate, mdStop, partition, unpartition } from './support/devices.js';
 import { plug, unplug, unplugAll } from './support/plug.js';
 import { references } from './support/race.js';
 import { attempt, run, sh, until } from './support/run.js';
@@ -337,15 +337,14 @@ describe('trace of what is built on disks', () => {
   });
 
   it('follows a bio that a RAID splits and sends on, chained, from one traced device to the others', async () => {
-    run('mdadm', '--create', '/dev/md0', '--run', '--level=0', '--chunk=64', '--raid-devices=2', DISK, OTHER);
+    mdCreate(0, [DISK, OTHER], '--chunk=64');
     const [md, a, b] = [await Tracing.start('/dev/md0'), await Tracing.start(DISK), await Tracing.start(OTHER)];
     const data = Buffer.from(Array.from({ length: 1 << 20 }, (_, i) => (i * 7) >> 8));
     write('/dev/md0', data, { piece: 1 << 20 });
     const back = spawnSync('dd', ['if=/dev/md0', 'bs=1M', 'count=1', 'iflag=direct', 'status=none'], { maxBuffer: 1 << 21 }).stdout;
     assert.ok(back.equals(data));
     const [above, below] = [await md.stop(), [...(await a.stop()), ...(await b.stop())]];
-    run('mdadm', '--stop', '/dev/md0');
-    run('wipefs', '--quiet', '--all', DISK, OTHER);
+    mdStop(DISK, OTHER);
     for (const operation of ['read', 'write']) {
       const [whole, parts] = [above.filter(by('dd', operation)), below.filter(by('dd', operation))];
       assert.equal(bytesOf(whole), data.length);

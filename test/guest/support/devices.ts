@@ -47,6 +47,19 @@ export function dmCreate(name: string, ...table: string[]): string {
 
 export const dmRemove = (name: string): string => run('dmsetup', 'remove', '--retry', name);
 
+/** An array of md over the devices, with more of mdadm's options; gives its node. */
+export function mdCreate(level: number, members: string[], ...options: string[]): string {
+  const more = [...options, ...members].join(' ');
+  sh(`yes | MDADM_NO_UDEV=1 mdadm --create /dev/md0 --level=${level} --raid-devices=${members.length} --run ${more} 2>&1`);
+  return '/dev/md0';
+}
+
+/** Stops it, and waits until its disk is gone: the kernel takes that away in the background. */
+export function mdStop(...members: string[]): void {
+  sh(`MDADM_NO_UDEV=1 mdadm --stop /dev/md0 2>&1; wipefs -qa ${members.join(' ')}
+    for i in $(seq 100); do test -e /sys/block/md0 || exit 0; sleep 0.1; done; echo 'md0 does not go'; exit 1`);
+}
+
 export interface Scatter {
   how: 'direct' | 'buffered' | 'discard' | 'zeroout';
   threads: number;

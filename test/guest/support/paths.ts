@@ -3,13 +3,12 @@
 // The rows of the path table: stacks of devices, and ways of using them.
 import type { Extent } from 'blkfilter';
 
-import { attribute, dmCreate, dmRemove, partition, scatter, unpartition } from './devices.js';
+import { attribute, dmCreate, dmRemove, mdCreate, mdStop, partition, scatter, unpartition } from './devices.js';
 import { program, run, sh } from './run.js';
 import type { Traffic } from './witness.js';
 import { haveZones, removeZonedDisk, zonedDisk } from './zones.js';
 
 const MIB = 2048;
-const MD = 'MDADM_NO_UDEV=1 mdadm';
 
 /** The devices that are watched: upper ones, those below them, and those below these. */
 export type Levels = string[][];
@@ -135,11 +134,12 @@ const raid = (level: number, ...members: string[]): Stack => {
   return {
     build: () => {
       if (overPartitions) partitions();
-      sh(`yes | ${MD} --create /dev/md0 --level=${level} --raid-devices=${members.length} --run --assume-clean \\
-        ${level ? `--bitmap=none --size=${100 * 1024}` : ''} ${members.join(' ')} 2>&1`);
-      return [['/dev/md0'], overPartitions ? members : [], members.map((member) => member.slice(0, 8))];
+      const redundant = level ? ['--bitmap=none', `--size=${100 * 1024}`] : [];
+      return [[mdCreate(level, members, '--assume-clean', ...redundant)], overPartitions ? members : [], members.map((member) => member.slice(0, 8))];
     },
-    tear: () => void sh(`${MD} --stop /dev/md0 2>&1; wipefs -qa ${members.join(' ')}`),
+    tear: () => {
+      mdStop(...members);
+    },
   };
 };
 

@@ -88,14 +88,19 @@ export class Watch {
 
   static async start(path: string, filter: string): Promise<Watch> {
     const device = await open(path);
-    const witness = await device.attach(filter);
-    // From a moment without I/O on: the two figures are not read at once, a file system below may still be busy, and what is
-    // asleep in the witness has been seen but not counted.
-    const figures = async () => ({ seen: await seenBy(witness), counted: statistics(path) });
-    for (;;) {
-      const before = await figures();
-      await sleep(100);
-      if (!inFlight(path) && isDeepStrictEqual(await figures(), before)) return new Watch(device, witness, before);
+    try {
+      const witness = await device.attach(filter);
+      // From a moment without I/O on: the two figures are not read at once, a file system below may still be busy, and what is
+      // asleep in the witness has been seen but not counted.
+      const figures = async () => ({ seen: await seenBy(witness), counted: statistics(path) });
+      for (;;) {
+        const before = await figures();
+        await sleep(100);
+        if (!inFlight(path) && isDeepStrictEqual(await figures(), before)) return new Watch(device, witness, before);
+      }
+    } catch (error) {
+      await device.close();
+      throw error;
     }
   }
 
