@@ -56,7 +56,8 @@ export function mdCreate(level: number, members: string[], ...options: string[])
 
 /** Stops it, and waits until its disk is gone: the kernel takes that away in the background. */
 export function mdStop(...members: string[]): void {
-  sh(`MDADM_NO_UDEV=1 mdadm --stop /dev/md0 2>&1; wipefs -qa ${members.join(' ')}
+  sh(`MDADM_NO_UDEV=1 mdadm --stop /dev/md0 2>&1 || { find /proc/[0-9]*/fd -lname /dev/md0; cat /proc/mdstat; exit 1; }
+    wipefs -qa ${members.join(' ')}
     for i in $(seq 100); do test -e /sys/block/md0 || exit 0; sleep 0.1; done; echo 'md0 does not go'; exit 1`);
 }
 
