@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: MIT
 //
 // Where a request's instructions go: by function, as perf samples them by the clock that counts instructions here.
-
 import { open } from 'blkfilter';
 
 import { grouped, program, sh, table, unhooked } from './measure.js';

@@ -92,6 +92,10 @@ describe('the path table', () => {
       }
       const verdicts = LEVELS.map(() => '-');
       const errors: unknown[] = [];
+      const failed = (error: unknown) => {
+        errors.push(error);
+        verdicts.fill('FAILED');
+      };
       for (const kind of WITNESSES) {
         const stack = build();
         try {
@@ -102,14 +106,13 @@ describe('the path table', () => {
             else if (devices.length && verdicts[level] === '-') verdicts[level] = 'ok';
           });
         } catch (error) {
-          errors.push(error);
-          verdicts.fill('FAILED');
+          failed(error);
         }
         // What fails here may be due to what failed before, which is told first.
         try {
           tear?.();
         } catch (error) {
-          errors.push(error);
+          failed(error);
         }
       }
       cells.splice(1, LEVELS.length, ...verdicts);
