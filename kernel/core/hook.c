@@ -162,23 +162,38 @@ static struct hook entry_hook = {
 	.functions = { "__submit_bio" },
 };
 
+/*
+ * Held to place it, which a worker does or a drain, whichever is first, and to take it away.
+ * That a drain has the worker do it and waits in flush_work() would not be enough: that
+ * returns at once while another task is in the midst of queueing the same work.
+ */
+static DEFINE_MUTEX(entry_lock);
+
 /* As long as it is not: -EINPROGRESS, or why it cannot be. */
 static int entry_hooked = -EINPROGRESS;
 
 /* Attached filters, and those among them that may sleep. More take hook_lock. */
 static atomic_t bio_users, bio_redirect_users;
 
-static void entry_work_run(struct work_struct *work)
+static int entry_hook_place(void)
 {
 	int ret;
 
-	/* Asked for more than once; or nobody is attached, and who will be asks again. */
-	if (entry_hooked != -EINPROGRESS || !atomic_read(&bio_users))
-		return;
-	ret = register_ftrace_function(&entry_hook.ops);
-	/* What is on its way past the place of the hook is in its queue then. */
-	synchronize_rcu_tasks();
-	WRITE_ONCE(entry_hooked, ret);
+	mutex_lock(&entry_lock);
+	/* When nobody is attached, whoever will be asks again. */
+	if (entry_hooked == -EINPROGRESS && atomic_read(&bio_users)) {
+		entry_hooked = register_ftrace_function(&entry_hook.ops);
+		/* What is on its way past the place of the hook is in its queue then. */
+		synchronize_rcu_tasks();
+	}
+	ret = entry_hooked;
+	mutex_unlock(&entry_lock);
+	return ret;
+}
+
+static void entry_work_run(struct work_struct *work)
+{
+	entry_hook_place();
 }
 static DECLARE_WORK(entry_work, entry_work_run);
 
@@ -208,16 +223,11 @@ static struct hook throttling_hook = {
 /*
  * hook_sync() - bios that were held back are seen from now on when they go on
  *
- * Return: 0, or why not
+ * For those who have a filter attached. Return: 0, or why not
  */
 int hook_sync(void)
 {
-	if (!READ_ONCE(held_back_seen))
-		return 0;
-	/* Whoever has seen the first such bio may not have asked for the hook yet. */
-	schedule_work(&entry_work);
-	flush_work(&entry_work);
-	return READ_ONCE(entry_hooked);
+	return READ_ONCE(held_back_seen) ? entry_hook_place() : 0;
 }
 
 /* ---- I/O --------------------------------------------------------------- */
@@ -471,9 +481,10 @@ static bool hook_unregister(struct hook *hook)
 /* With no filter attached; the next one asks for it again, if one was seen. */
 static void entry_unhook(void)
 {
-	flush_work(&entry_work);
+	mutex_lock(&entry_lock);
 	if (entry_hooked || hook_unregister(&entry_hook))
-		WRITE_ONCE(entry_hooked, -EINPROGRESS);
+		entry_hooked = -EINPROGRESS;
+	mutex_unlock(&entry_lock);
 }
 
 static void hook_forget_all(void)
@@ -494,6 +505,8 @@ static void hook_unregister_lasting(int count)
 		hook_unregister(lasting_hooks[count]);
 	redirect_wait_all();
 	synchronize_rcu_tasks();
+	/* Nobody asks for it any more; with no filter attached, it places nothing. */
+	cancel_work_sync(&entry_work);
 }
 
 /* hook_start() - hook all but I/O, and make ready to hook that */
@@ -512,7 +525,6 @@ int hook_start(void)
 		ret = hook_register(lasting_hooks[i]);
 		if (ret) {
 			hook_unregister_lasting(i);
-			entry_unhook();
 			goto forget;
 		}
 	}
@@ -596,6 +608,5 @@ void hook_stop(void)
 {
 	flush_delayed_work(&hook_unused_work);
 	hook_unregister_lasting(ARRAY_SIZE(lasting_hooks));
-	entry_unhook();
 	hook_forget_all();
 }
