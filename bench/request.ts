@@ -2,17 +2,15 @@
 //
 // What one request of 4 KiB costs above the bare device, with each filter and with what else there is. The disk is one
 // of null_blk, which does nothing at all: what is left is the way of a request through the kernel.
-import { spawn } from 'node:child_process';
-import { once } from 'node:events';
 import { setTimeout as sleep } from 'node:timers/promises';
 
-import { open, type FilterTypes, type GuardRule, type OptionsOf } from 'blkfilter';
+import { open } from 'blkfilter';
 
-import { figureOf, grouped, program, sh, table, unhooked, type Figure } from './measure.js';
+import { allOf, attachTo, BENCH, dm, guardRules, running, type End } from './beside.js';
+import { figureOf, grouped, program, sh, table, type Figure } from './measure.js';
 
 const DISK = '/dev/nullb0';
 const OTHERS = Array.from({ length: 64 }, (_, i) => `/dev/nullb${i + 1}`);
-const SECTORS = (64 * 2 ** 30) / 512;
 const SEEDS = [1, 2, 3];
 
 /** The columns: the kind of request, and how many are in flight. */
@@ -22,8 +20,6 @@ const LOADS = [
   ['read', 1],
   ['read', 32],
 ] as const;
-
-const BENCH = '/dev/mapper/bench';
 
 const BLOCK = 64 * 1024;
 
@@ -37,57 +33,6 @@ interface Row {
   device?: string;
   /** Each write goes to a block of its own, and is the first to it since this was called. */
   first?: () => unknown;
-}
-
-type End = () => Promise<void>;
-
-const attachTo = (...devices: string[]) => async <Name extends keyof FilterTypes>(filter: Name, options?: OptionsOf<Name>): Promise<End> => {
-  for (const path of devices) {
-    await using device = await open(path);
-    await device.attach(filter, options);
-  }
-  return async () => {
-    for (const path of devices) {
-      await using device = await open(path);
-      await device.detach(filter);
-    }
-    await unhooked();
-  };
-};
-const attach = attachTo(DISK);
-
-/** One after the other, and undone in the opposite order. */
-async function allOf(...begins: (() => Promise<End>)[]): Promise<End> {
-  const ends: End[] = [];
-  for (const begin of begins) ends.unshift(await begin());
-  return async () => {
-    for (const end of ends) await end();
-  };
-}
-
-/** Rules that apply to no request of this benchmark. */
-const guardRules = (count: number): GuardRule[] =>
-  Array.from({ length: count }, (_, i) => ({ action: 'deny', operations: ['write'], range: { sector: SECTORS - 1 - i, count: 1 } }));
-
-/** Starts a program that sees requests go by, and gives what ends it. */
-async function running(command: string, ...args: string[]): Promise<End> {
-  const child = spawn(command, args, { stdio: ['ignore', 'pipe', 'inherit'] });
-  const ended = once(child, 'exit');
-  child.stdout.resume();
-  // Under emulation a compiler of probes takes its time.
-  await sleep(15_000);
-  if (child.exitCode !== null) throw new Error(`${command} has ended already`);
-  return async () => {
-    child.kill('SIGINT');
-    await ended;
-  };
-}
-
-function dm(target: string): () => Promise<() => unknown> {
-  return () => {
-    sh(`dmsetup create bench --table '0 ${SECTORS} ${target}'`);
-    return Promise.resolve(() => sh('dmsetup remove --retry bench'));
-  };
 }
 
 async function checkpoint(): Promise<void> {
@@ -111,6 +56,8 @@ const heldBack = (device: string) => async (): Promise<End> => {
   await sleep(3000);
   return end;
 };
+
+const attach = attachTo(DISK);
 
 const rows: Row[] = [
   {
