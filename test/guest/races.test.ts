@@ -9,7 +9,7 @@ import { after, afterEach, before, beforeEach, describe, it, type TestContext } 
 
 import { open } from 'blkfilter';
 
-import { partition } from './support/devices.js';
+import { dmCreate, dmRemove, partition } from './support/devices.js';
 import { FILTERS, loadModules, MODULES } from './support/modules.js';
 import { Nulls } from './support/nulls.js';
 import { happened, onlyResults, race, references, type Results } from './support/race.js';
@@ -114,6 +114,16 @@ async function detachAll(): Promise<void> {
   }
 }
 
+/** Has a driver send a bio on that a filter sees: from then on the hook for those that are held back comes and goes, too. */
+async function heldBackOnce(): Promise<void> {
+  const path = dmCreate('held', '0 2048 linear /dev/sda 0');
+  await using device = await open('/dev/sda');
+  await device.attach('cbt');
+  sh(`dd if=${path} of=/dev/null bs=4096 count=1 iflag=direct status=none`);
+  await device.detach('cbt');
+  dmRemove('held');
+}
+
 const report = (t: TestContext, results: Results): void => t.diagnostic(JSON.stringify(results));
 
 /** That disks were removed as often as they should, under filters that others attached, detached and commanded. */
@@ -129,7 +139,10 @@ function assertRemoved(results: Results): void {
 
 describe(`races, ${ROUNDS} rounds each`, () => {
   before(() => void loadModules());
-  beforeEach(() => loadWitness({ slow: 100 }, { sleeps: 200 }));
+  beforeEach(async () => {
+    loadWitness({ slow: 100 }, { sleeps: 200 });
+    await heldBackOnce();
+  });
 
   // Nothing may be left of anything.
   afterEach(async () => {
