@@ -43,7 +43,7 @@ let runs = 0;
 
 /** So many jobs on as many CPUs. The plugin numbers its results, which lie in `folder`. */
 async function work(folder: string, jobs: number, device: string): Promise<Cost> {
-  sh(`${program('jobs')} ${jobs} ${COUNT} ${device}`);
+  sh(`${program('jobs')} ${jobs} ${program('io')} ${device} write 1 ${COUNT}`);
   const result = `${folder}/${++runs}`;
   while (!existsSync(result)) await sleep(100);
   const [instructions = NaN, ...stores] = readFileSync(result, 'utf8').trim().split('\n').map(Number);
