@@ -175,18 +175,20 @@ static int entry_hooked = -EINPROGRESS;
 /* Attached filters, and those among them that may sleep. More take hook_lock. */
 static atomic_t bio_users, bio_redirect_users;
 
+/* 0, also when nobody is attached: whoever will be asks again. */
 static int entry_hook_place(void)
 {
-	int ret;
+	int ret = 0;
 
 	mutex_lock(&entry_lock);
-	/* When nobody is attached, whoever will be asks again. */
-	if (entry_hooked == -EINPROGRESS && atomic_read(&bio_users)) {
-		entry_hooked = register_ftrace_function(&entry_hook.ops);
-		/* What is on its way past the place of the hook is in its queue then. */
-		synchronize_rcu_tasks();
+	if (atomic_read(&bio_users)) {
+		if (entry_hooked == -EINPROGRESS) {
+			entry_hooked = register_ftrace_function(&entry_hook.ops);
+			/* What is on its way past the place of the hook is in its queue then. */
+			synchronize_rcu_tasks();
+		}
+		ret = entry_hooked;
 	}
-	ret = entry_hooked;
 	mutex_unlock(&entry_lock);
 	return ret;
 }
@@ -223,7 +225,8 @@ static struct hook throttling_hook = {
 /*
  * hook_sync() - bios that were held back are seen from now on when they go on
  *
- * For those who have a filter attached. Return: 0, or why not
+ * By those who are attached: a device that goes may take the caller's filter away meanwhile.
+ * Return: 0, or why not
  */
 int hook_sync(void)
 {
