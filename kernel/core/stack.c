@@ -11,8 +11,8 @@
  *
  *	CTL runs without any lock, because a filter's command may take as long as
  *	user memory takes to be paged in; and so does a filter that sleeps over a
- *	bio. They hold a reference (@users) instead, and whoever gives the last one
- *	back frees the attachment. DETACH waits for that; a device that goes away
+ *	bio. They hold a reference (@users, @bios) instead, and whoever gives the last
+ *	one back frees the attachment. DETACH waits for that; a device that goes away
  *	does not, since that happens under locks that other devices need.
  *
  *	An attachment holds its filter's module, the hook on I/O and the device's
@@ -58,6 +58,90 @@ DEFINE_HASHTABLE(stacks, 10);
 static bool may_sleep(const struct blkfilter_operations *ops)
 {
 	return !(ops->flags & BLKFILTER_ATOMIC);
+}
+
+/* ---- The end of an attachment ------------------------------------------ */
+
+/* The last reference is gone: nobody is in the filter any more. */
+static void attachment_free(struct blkfilter_attachment *att)
+{
+	const struct blkfilter_operations *ops = att->flt->ops;
+	struct completion *freed = att->freed;
+
+	ops->detach(att->flt);
+	hook_put(may_sleep(ops));
+	registry_put(ops);
+	put_device(&att->bdev->bd_device);
+	free_percpu(att->bios);
+	kfree(att);
+	if (freed)
+		complete(freed);
+}
+
+void stack_put(struct blkfilter_attachment *att)
+{
+	if (refcount_dec_and_test(&att->users))
+		attachment_free(att);
+}
+
+/*
+ * A bio that slept in a filter may be its last user. Freeing takes too much for the
+ * task that submitted it, which holds whatever file systems and drivers hold.
+ */
+static LLIST_HEAD(reaped);
+
+static void stack_reap(struct work_struct *work)
+{
+	struct blkfilter_attachment *att, *next;
+
+	llist_for_each_entry_safe(att, next, llist_del_all(&reaped), reaped)
+		attachment_free(att);
+}
+static DECLARE_WORK(stack_reap_work, stack_reap);
+
+void stack_put_bio(struct blkfilter_attachment *att)
+{
+	bool last = false;
+
+	rcu_read_lock();
+	if (!READ_ONCE(att->dropped))
+		this_cpu_dec(*att->bios);
+	else
+		last = atomic_long_dec_and_test(&att->bios_left);
+	rcu_read_unlock();
+	if (last && refcount_dec_and_test(&att->users)) {
+		llist_add(&att->reaped, &reaped);
+		schedule_work(&stack_reap_work);
+	}
+}
+
+/*
+ * Let go of what was taken out of the table.
+ *
+ * After the grace period no walk that has met it has still to count its bio in, and all bios
+ * are counted out in @bios_left: since it was dropped, so that may be below zero until what the
+ * CPUs have counted is added. (A struct percpu_ref does the same, but keeps a reference of its own
+ * for a while: a filter without bios would not be freed here, before those below it.)
+ */
+static void attachment_drop(struct blkfilter_attachment *att, struct completion *freed)
+{
+	long count = 0;
+	int cpu;
+
+	att->freed = freed;
+	WRITE_ONCE(att->dropped, true);
+	synchronize_rcu();
+	for_each_possible_cpu(cpu)
+		count += *per_cpu_ptr(att->bios, cpu);
+	if (!atomic_long_add_return(count, &att->bios_left))
+		refcount_dec(&att->users);
+	stack_put(att);
+}
+
+/* stack_stop() - at exit, when nothing is attached */
+void stack_stop(void)
+{
+	flush_work(&stack_reap_work);
 }
 
 /* ---- Attaching and detaching ------------------------------------------ */
@@ -131,6 +215,11 @@ int stack_attach(struct block_device *bdev, struct blkfilter_operations *ops, u6
 	att = kzalloc(sizeof(*att), GFP_KERNEL);
 	if (!att)
 		return -ENOMEM;
+	att->bios = alloc_percpu(long);
+	if (!att->bios) {
+		ret = -ENOMEM;
+		goto free;
+	}
 
 	ret = hook_get(may_sleep(ops));
 	if (ret)
@@ -156,7 +245,8 @@ int stack_attach(struct block_device *bdev, struct blkfilter_operations *ops, u6
 	get_device(&bdev->bd_device);
 	att->disk = bdev->bd_disk;
 	att->bdev = bdev;
-	refcount_set(&att->users, 1);
+	/* The table's, and that of all bios. */
+	refcount_set(&att->users, 2);
 
 	mutex_lock(&stack_lock);
 	att->place = (struct place) {
@@ -172,31 +262,9 @@ int stack_attach(struct block_device *bdev, struct blkfilter_operations *ops, u6
 unhook:
 	hook_put(may_sleep(ops));
 free:
+	free_percpu(att->bios);
 	kfree(att);
 	return ret;
-}
-
-/* The last reference is gone: nobody is in the filter any more. */
-static void attachment_free(struct blkfilter_attachment *att)
-{
-	const struct blkfilter_operations *ops = att->flt->ops;
-	struct completion *freed = att->freed;
-
-	ops->detach(att->flt);
-	hook_put(may_sleep(ops));
-	registry_put(ops);
-	put_device(&att->bdev->bd_device);
-	kfree(att);
-	if (freed)
-		complete(freed);
-}
-
-/* Let go of what was taken out of the table. */
-static void attachment_drop(struct blkfilter_attachment *att, struct completion *freed)
-{
-	synchronize_rcu();
-	att->freed = freed;
-	stack_put(att);
 }
 
 /*
@@ -392,41 +460,6 @@ struct blkfilter_attachment *stack_get(struct block_device *bdev, const char *na
 		refcount_inc(&att->users);
 	mutex_unlock(&stack_lock);
 	return att;
-}
-
-void stack_put(struct blkfilter_attachment *att)
-{
-	if (refcount_dec_and_test(&att->users))
-		attachment_free(att);
-}
-
-/*
- * A bio that slept in a filter may be its last user. Freeing takes too much for the
- * task that submitted it, which holds whatever file systems and drivers hold.
- */
-static LLIST_HEAD(reaped);
-
-static void stack_reap(struct work_struct *work)
-{
-	struct blkfilter_attachment *att, *next;
-
-	llist_for_each_entry_safe(att, next, llist_del_all(&reaped), reaped)
-		attachment_free(att);
-}
-static DECLARE_WORK(stack_reap_work, stack_reap);
-
-void stack_put_bio(struct blkfilter_attachment *att)
-{
-	if (refcount_dec_and_test(&att->users)) {
-		llist_add(&att->reaped, &reaped);
-		schedule_work(&stack_reap_work);
-	}
-}
-
-/* stack_stop() - at exit, when nothing is attached */
-void stack_stop(void)
-{
-	flush_work(&stack_reap_work);
 }
 
 /* stack_show() - the names on a device, a line each, highest altitude first. */

@@ -5,6 +5,7 @@
 #include <linux/blk-filter.h>
 #include <linux/hashtable.h>
 #include <linux/llist.h>
+#include <linux/percpu.h>
 #include <linux/refcount.h>
 
 struct completion;
@@ -43,7 +44,10 @@ static inline bool place_below(const struct place *a, const struct place *b)
  *	cache line
  * @flags: likewise
  * @place: in the stack
- * @users: 1 while in the table, and 1 for each CTL and each bio that sleeps
+ * @users: 1 while in the table, 1 for each CTL, and 1 for all bios that sleep
+ * @bios: how many of these there are: the sum over all CPUs, so that they do not contend
+ * @bios_left: likewise, once it is @dropped
+ * @dropped: no longer in the table, and no new bio comes
  * @freed: where DETACH waits, if it does; set before the table's reference goes
  * @reaped: of attachments that a bio was the last user of
  * @bypassed: requests that no filter could see
@@ -61,6 +65,9 @@ struct blkfilter_attachment {
 	unsigned int flags;
 	struct place place;
 	refcount_t users;
+	long __percpu *bios;
+	atomic_long_t bios_left;
+	bool dropped;
 	struct completion *freed;
 	struct llist_node reaped;
 	atomic_long_t bypassed;
@@ -91,6 +98,13 @@ void stack_remove(struct block_device *bdev);
 
 struct blkfilter_attachment *stack_get(struct block_device *bdev, const char *name);
 void stack_put(struct blkfilter_attachment *att);
+
+/* For a walk that has met it: keep it until stack_put_bio(), over sleeping. */
+static inline void stack_get_bio(struct blkfilter_attachment *att)
+{
+	this_cpu_inc(*att->bios);
+}
+
 void stack_put_bio(struct blkfilter_attachment *att);
 void stack_stop(void);
 

@@ -222,7 +222,7 @@ static void walk_down(struct bio *bio, struct place place, bool released)
 {
 	struct blkfilter_attachment *att;
 	struct blkfilter_range range;
-	struct block_device *bdev;
+	struct device *partition;
 	bool consumed;
 
 	preempt_disable();
@@ -237,15 +237,14 @@ static void walk_down(struct bio *bio, struct place place, bool released)
 			att->filter_bio(att->flt, bio, range);
 			continue;
 		}
-		if (!refcount_inc_not_zero(&att->users))
-			continue;
+		stack_get_bio(att);
 		/* A rescan may give the attachment another one meanwhile. */
-		bdev = READ_ONCE(att->bdev);
-		get_device(&bdev->bd_device);
+		partition = att->place.disk ? NULL : &READ_ONCE(att->bdev)->bd_device;
+		get_device(partition);
 		preempt_enable();
 
 		consumed = ask(att, bio, range);
-		put_device(&bdev->bd_device);
+		put_device(partition);
 		stack_put_bio(att);
 		if (consumed)
 			return;
