@@ -88,5 +88,8 @@ export async function parallel(folder: string): Promise<string> {
   }
   sh('rmmod null_blk');
   const heads = (what: string, cpus: number[]): string[] => cpus.map((count) => `${what}, ${count} CPU${count > 1 ? 's' : ''}`);
-  return table(['a write, QD1', ...heads('instructions', CPUS), ...heads('lines shared', CPUS.slice(1))], lines);
+  return `${table(['a write, QD1', ...heads('instructions', CPUS), ...heads('lines shared', CPUS.slice(1))], lines)}
+
+As many jobs as CPUs, each on one of its own, write to one disk with as many queues. A line is shared that two CPUs store into
+at least once for two requests of theirs.`;
 }
