@@ -121,6 +121,7 @@ static void begin(unsigned int cpu, void *data)
 static void end(unsigned int cpu, void *data)
 {
 	char path[4096], whole[4096];
+	uint32_t second;
 	unsigned int i;
 	FILE *file;
 
@@ -133,8 +134,9 @@ static void end(unsigned int cpu, void *data)
 		fail(path);
 	fprintf(file, "%" PRIu64 "\n", executed - executed_before);
 	for (i = 0; i < LINES; i++) {
-		if (second_most(&lines[i]))
-			fprintf(file, "%" PRIu32 "\n", second_most(&lines[i]));
+		second = second_most(&lines[i]);
+		if (second)
+			fprintf(file, "%" PRIu32 "\n", second);
 	}
 	if (ferror(file) || fclose(file) || rename(path, whole))
 		fail(whole);
