@@ -152,6 +152,8 @@ int blkfilter_drain(struct block_device *bdev);
 /**
  * blkfilter_changes_data() - does this operation change what the device holds?
  * @op: of enum req_op
+ *
+ * An operation that is not known here does.
  */
 static inline bool blkfilter_changes_data(enum req_op op)
 {
@@ -160,16 +162,14 @@ static inline bool blkfilter_changes_data(enum req_op op)
 		return true;
 
 	switch (op) {
-	case REQ_OP_DISCARD:
-	case REQ_OP_SECURE_ERASE:
-	case REQ_OP_WRITE_ZEROES:
-	case REQ_OP_ZONE_APPEND:
-	case REQ_OP_ZONE_RESET:
-	case REQ_OP_ZONE_RESET_ALL:
-	case REQ_OP_ZONE_FINISH:
-		return true;
-	default:
+	case REQ_OP_READ:
+	case REQ_OP_FLUSH:
+	case REQ_OP_ZONE_OPEN:
+	case REQ_OP_ZONE_CLOSE:
+	case REQ_OP_DRV_IN:
 		return false;
+	default:
+		return true;
 	}
 }
 
