@@ -33,7 +33,7 @@ describe('an operation that is not known', () => {
   after(() => void run('rmmod', 'blkfilter_stray'));
 
   it('counts as one that changes data: a write blocker denies it', async () => {
-    assert.equal(stray('operation', `${UNKNOWN} ${DISK}`), 'EOPNOTSUPP', 'the kernel itself does not do it');
+    assert.equal(stray('operation', `${UNKNOWN} ${DISK}`), 'ENOTSUP', 'the kernel itself does not do it');
     await using device = await open(DISK);
     const guard = await device.attach('guard', { rules: [readOnly] });
     assert.equal(stray('operation', `${UNKNOWN} ${DISK}`), 'EIO');

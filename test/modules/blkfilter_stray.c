@@ -49,7 +49,8 @@ static int operation_set(const char *text, const struct kernel_param *kp)
 static const struct kernel_param_ops operation_ops = { .set = operation_set };
 module_param_cb(operation, &operation_ops, NULL, 0200);
 
-static noinline int __submit_bio(struct bio *bio, unsigned long number)
+/* As it stands, or the compiler gives it another name. */
+static noinline __noclone int __submit_bio(struct bio *bio, unsigned long number)
 {
 	OPTIMIZER_HIDE_VAR(bio);
 	return bio->bi_vcnt == number ? 0 : -EINVAL;
