@@ -39,7 +39,7 @@ struct blkfilter {
  * @count: sectors; 0 for a flush without data
  *
  * Zone operations carry no length in the bio: for them the range is the whole
- * zone, or the whole device.
+ * zone, or the whole device. For an operation that is not known it is the latter.
  */
 struct blkfilter_range {
 	sector_t sector;
