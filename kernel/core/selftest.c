@@ -226,6 +226,13 @@ static int fired(bool right, const char *function)
 	return -EOPNOTSUPP;
 }
 
+static int write_passed(const struct testdisk *test)
+{
+	return fired(test->entered == 1, "submit_bio_noacct") ?:
+	       fired(test->last, "__submit_bio") ?:
+	       fired(test->arrived == 1, "the disk's driver");
+}
+
 static int test_all(struct testdisk *upper, struct testdisk *lower)
 {
 	int ret = test_write(upper) ?: test_requests(lower);
@@ -234,9 +241,7 @@ static int test_all(struct testdisk *upper, struct testdisk *lower)
 		pr_err("self-test failed: I/O to a disk of our own (%d)\n", ret);
 		return ret;
 	}
-	ret = fired(upper->entered == 1 && lower->entered == 1, "submit_bio_noacct") ?:
-	      fired(upper->last && lower->last, "__submit_bio") ?:
-	      fired(upper->arrived == 1 && lower->arrived == 1, "the driver's submit_bio") ?:
+	ret = write_passed(upper) ?: write_passed(lower) ?:
 	      fired(lower->bypassed, "blk_execute_rq") ?:
 	      fired(lower->bypassed == 2, "blk_execute_rq_nowait");
 	if (ret)
