@@ -74,10 +74,22 @@ static inline u8 bdev_partno(const struct block_device *bdev)
 #endif
 
 #ifdef HAVE_alloc_disk_limits
-#define compat_alloc_disk()	blk_alloc_disk(NULL, NUMA_NO_NODE)
+#define compat_alloc_disk()			blk_alloc_disk(NULL, NUMA_NO_NODE)
+#define compat_alloc_mq_disk(tags, queuedata)	blk_mq_alloc_disk(tags, NULL, queuedata)
 #else
-#define compat_alloc_disk()	blk_alloc_disk(NUMA_NO_NODE)
+#define compat_alloc_disk()			blk_alloc_disk(NUMA_NO_NODE)
+#define compat_alloc_mq_disk(tags, queuedata)	blk_mq_alloc_disk(tags, queuedata)
 #endif
+
+/* What add_disk() notes of a disk whose driver takes bios: until 6.1 nothing. */
+static inline void compat_set_takes_bios(struct gendisk *disk)
+{
+#ifdef BD_HAS_SUBMIT_BIO
+	bdev_set_flag(disk->part0, BD_HAS_SUBMIT_BIO);
+#elif defined(HAVE_has_submit_bio)
+	disk->part0->bd_has_submit_bio = true;
+#endif
+}
 
 #ifndef HAVE_nomemsave
 static inline void blk_mq_unfreeze_queue_nomemrestore(struct request_queue *q)

@@ -11,7 +11,15 @@
 #include "drain.h"
 #include "hook.h"
 #include "lifecycle.h"
+#include "selftest.h"
 #include "stack.h"
+
+static void blkfilter_stop(void)
+{
+	hook_stop();
+	lifecycle_stop();
+	stack_stop();
+}
 
 static int __init blkfilter_init(void)
 {
@@ -27,16 +35,19 @@ static int __init blkfilter_init(void)
 		return ret;
 	drain_start();
 	ret = hook_start();
-	if (ret)
+	if (ret) {
 		lifecycle_stop();
+		return ret;
+	}
+	ret = selftest_run();
+	if (ret)
+		blkfilter_stop();
 	return ret;
 }
 
 static void __exit blkfilter_exit(void)
 {
-	hook_stop();
-	lifecycle_stop();
-	stack_stop();
+	blkfilter_stop();
 }
 
 module_init(blkfilter_init);

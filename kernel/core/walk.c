@@ -42,7 +42,8 @@
 
 /*
  * A zone operation says where a zone begins, and no length; an append, not where
- * in the zone it will land.
+ * in the zone it will land; and what an operation means that is not known here, may
+ * be anything.
  */
 static __always_inline void bio_range(struct bio *bio, struct blkfilter_range *range)
 {
@@ -52,16 +53,22 @@ static __always_inline void bio_range(struct bio *bio, struct blkfilter_range *r
 		return;
 
 	switch (bio_op(bio)) {
+	case REQ_OP_FLUSH:
+	case REQ_OP_DISCARD:
+	case REQ_OP_SECURE_ERASE:
+	case REQ_OP_WRITE_ZEROES:
+	case REQ_OP_ZONE_OPEN:
+	case REQ_OP_ZONE_CLOSE:
+		break;
 	case REQ_OP_ZONE_APPEND:
 	case REQ_OP_ZONE_RESET:
 	case REQ_OP_ZONE_FINISH:
 		range->count = bdev_zone_sectors(bio->bi_bdev);
 		break;
-	case REQ_OP_ZONE_RESET_ALL:
-		range->sector = 0;
-		range->count = bdev_nr_sectors(bio->bi_bdev);
-		break;
 	default:
+		/* REQ_OP_ZONE_RESET_ALL, and what is not known */
+		range->sector = bio_flagged(bio, BIO_REMAPPED) ? bio->bi_bdev->bd_start_sect : 0;
+		range->count = bdev_nr_sectors(bio->bi_bdev);
 		break;
 	}
 }

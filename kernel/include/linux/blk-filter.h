@@ -39,7 +39,7 @@ struct blkfilter {
  * @count: sectors; 0 for a flush without data
  *
  * Zone operations carry no length in the bio: for them the range is the whole
- * zone, or the whole device.
+ * zone, or the whole device. For an operation that is not known it is the latter.
  */
 struct blkfilter_range {
 	sector_t sector;
@@ -160,6 +160,8 @@ int blkfilter_drain(struct block_device *bdev);
 /**
  * blkfilter_changes_data() - does this operation change what the device holds?
  * @op: of enum req_op
+ *
+ * An operation that is not known here does.
  */
 static inline bool blkfilter_changes_data(enum req_op op)
 {
@@ -168,16 +170,14 @@ static inline bool blkfilter_changes_data(enum req_op op)
 		return true;
 
 	switch (op) {
-	case REQ_OP_DISCARD:
-	case REQ_OP_SECURE_ERASE:
-	case REQ_OP_WRITE_ZEROES:
-	case REQ_OP_ZONE_APPEND:
-	case REQ_OP_ZONE_RESET:
-	case REQ_OP_ZONE_RESET_ALL:
-	case REQ_OP_ZONE_FINISH:
-		return true;
-	default:
+	case REQ_OP_READ:
+	case REQ_OP_FLUSH:
+	case REQ_OP_ZONE_OPEN:
+	case REQ_OP_ZONE_CLOSE:
+	case REQ_OP_DRV_IN:
 		return false;
+	default:
+		return true;
 	}
 }
 
