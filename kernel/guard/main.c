@@ -92,6 +92,7 @@ static struct blkfilter_operations guard_ops = {
 	.filter_bio = guard_filter_bio,
 	.device_removed = guard_device_removed,
 	.moved = guard_moved,
+	.configure = guard_configure,
 };
 
 static int __init guard_init(void)
