@@ -115,13 +115,6 @@ static inline void compat_bdev_set_read_only(struct block_device *bdev, bool rea
 }
 #endif
 
-/* Does the rest of a split bio pass submit_bio_noacct() by? */
-#ifdef HAVE_submit_split
-#define COMPAT_SPLITS_BYPASS	true
-#else
-#define COMPAT_SPLITS_BYPASS	false
-#endif
-
 /*
  * Do the I/O statistics of a bio-based device tell what is in flight? Since 6.11
  * drivers keep them only where the queue says so; before, all that complete

@@ -72,7 +72,9 @@ void guard_replace_rules(struct guard *guard, struct guard_rules *new)
  *
  * - held: let go when the rules are replaced. hold_bio() holds none by the old ones
  *   after that;
- * - on their way to the device: blkfilter_drain() waits for them.
+ * - held back by others, or what is left of a split: the new rules are asked at their
+ *   last step;
+ * - on their way to the device behind that: blkfilter_drain() waits for them.
  */
 static int guard_set_rules(struct guard *guard, struct blkfilter_guard_rules *arg)
 {
