@@ -69,15 +69,19 @@ static void cbt_carry_over(struct cbt_map *from, struct cbt_map *to, u32 epoch)
 	} while (runs[count - 1].end < map_sectors(from));
 }
 
+static bool block_size_valid(unsigned int size)
+{
+	return is_power_of_2(size) && size >= BLKFILTER_CBT_BLOCK_SIZE_MIN &&
+	       size <= BLKFILTER_CBT_BLOCK_SIZE_MAX;
+}
+
 static int cbt_configure(struct cbt *cbt, void *arg)
 {
 	struct blkfilter_cbt_config *config = arg;
 	struct cbt_map *old, *new;
 	int ret = 0;
 
-	if (config->reserved || !is_power_of_2(config->block_size) ||
-	    config->block_size < BLKFILTER_CBT_BLOCK_SIZE_MIN ||
-	    config->block_size > BLKFILTER_CBT_BLOCK_SIZE_MAX)
+	if (config->reserved || !block_size_valid(config->block_size))
 		return -EINVAL;
 
 	mutex_lock(&cbt->checkpoint_lock);
@@ -101,6 +105,21 @@ unlock:
 	up_write(&cbt->lock);
 	mutex_unlock(&cbt->checkpoint_lock);
 	return ret;
+}
+
+/* Of an attach rule: nothing, or block-size=BYTES. */
+int cbt_options(struct blkfilter *flt, const char *options)
+{
+	size_t prefix = str_has_prefix(options, "block-size=");
+	struct blkfilter_cbt_config config = {};
+	int ret;
+
+	if (!*options)
+		return 0;
+	ret = prefix ? kstrtou32(options + prefix, 0, &config.block_size) : -EINVAL;
+	if (ret || !block_size_valid(config.block_size))
+		return ret ?: -EINVAL;
+	return flt ? cbt_configure(container_of(flt, struct cbt, flt), &config) : 0;
 }
 
 static int cbt_mark(struct cbt *cbt, void *arg)

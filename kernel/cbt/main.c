@@ -174,6 +174,7 @@ static struct blkfilter_operations cbt_ops = {
 	.moved = cbt_moved,
 	.resized = cbt_resized,
 	.bypassed = cbt_bypassed,
+	.configure = cbt_options,
 };
 
 static int __init cbt_init(void)

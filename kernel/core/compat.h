@@ -99,6 +99,35 @@ static inline void blk_mq_unfreeze_queue_nomemrestore(struct request_queue *q)
 #endif
 
 /*
+ * Whether the device's user wants it read-only: what BLKROSET sets, and nobody else. A
+ * disk's counts for its partitions too. What a driver knows is another flag, the disk's.
+ */
+#ifdef BD_READ_ONLY
+static inline bool compat_bdev_marked_read_only(struct block_device *bdev)
+{
+	return bdev_test_flag(bdev, BD_READ_ONLY);
+}
+
+static inline void compat_bdev_set_read_only(struct block_device *bdev, bool read_only)
+{
+	if (read_only)
+		bdev_set_flag(bdev, BD_READ_ONLY);
+	else
+		bdev_clear_flag(bdev, BD_READ_ONLY);
+}
+#else
+static inline bool compat_bdev_marked_read_only(struct block_device *bdev)
+{
+	return READ_ONCE(bdev->bd_read_only);
+}
+
+static inline void compat_bdev_set_read_only(struct block_device *bdev, bool read_only)
+{
+	WRITE_ONCE(bdev->bd_read_only, read_only);
+}
+#endif
+
+/*
  * Do the I/O statistics of a bio-based device tell what is in flight? Since 6.11
  * drivers keep them only where the queue says so; before, all that complete
  * later than in their submit_bio did, md alone by the queue's flag. NVMe's heads of

@@ -68,7 +68,7 @@ static int filter_attach(struct block_device *bdev, struct blkfilter_operations 
 	noio = memalloc_noio_save();
 
 	mutex_lock(&disk->open_mutex);
-	ret = lifecycle_live(bdev) ? stack_attach(bdev, ops, &id) : -ENODEV;
+	ret = lifecycle_live(bdev) ? stack_attach(bdev, ops, NULL, &id) : -ENODEV;
 	mutex_unlock(&disk->open_mutex);
 
 	if (!ret) {

@@ -161,7 +161,7 @@ static int testdisk_start(struct testdisk *test, struct blk_mq_tag_set *tags,
 	set_capacity(disk, SECTORS);
 	test->below = below;
 	test->disk = disk;
-	ret = stack_attach(disk->part0, &test_filter, &id);
+	ret = stack_attach(disk->part0, &test_filter, NULL, &id);
 	if (ret) {
 		put_disk(disk);
 		test->disk = NULL;

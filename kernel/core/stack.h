@@ -55,6 +55,8 @@ static inline bool place_below(const struct place *a, const struct place *b)
  * @told: device_removed was called
  * @parked: a rescan is under way, which the attachment may survive
  * @lost: the rescan has removed @bdev
+ * @read_only: the filter denies every change
+ * @marked: so @bdev was marked read-only, and was not before
  */
 struct blkfilter_attachment {
 	struct hlist_node node;
@@ -77,6 +79,8 @@ struct blkfilter_attachment {
 	bool told;
 	bool parked;
 	bool lost;
+	bool read_only;
+	bool marked;
 };
 
 /*
@@ -95,7 +99,8 @@ static __always_inline struct hlist_head *stack_bucket(const struct gendisk *dis
 	hlist_for_each_entry_rcu_notrace(att, stack_bucket(gendisk), node)	\
 		if ((att)->disk != (gendisk)) {} else
 
-int stack_attach(struct block_device *bdev, struct blkfilter_operations *ops, u64 *id);
+int stack_attach(struct block_device *bdev, struct blkfilter_operations *ops,
+		 const char *options, u64 *id);
 int stack_detach(struct block_device *bdev, const char *name, u64 id);
 void stack_remove(struct block_device *bdev);
 

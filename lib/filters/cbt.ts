@@ -180,6 +180,21 @@ export class ChangeTracker extends Filter {
   }
 
   /** @internal */
+  static override ruleOptions() {
+    return this.options();
+  }
+
+  /** @internal */
+  static override ruleWords({ blockSize }: { blockSize?: number }): string[] {
+    return blockSize === undefined ? [] : [`block-size=${blockSize}`];
+  }
+
+  /** @internal */
+  static override fromRuleWords([word = '']: string[]): CbtOptions & Record<string, unknown> {
+    return { blockSize: Number(word.slice('block-size='.length)) };
+  }
+
+  /** @internal */
   override async configure({ blockSize }: { blockSize?: number }): Promise<void> {
     if (blockSize === undefined) return;
     await this.connection.call(this.name, (handle) => native().cbt.configure(handle, blockSize));

@@ -2,6 +2,7 @@
 //
 // Of the guest's suite, what else depends on the kernel that it runs on: the filters, what comes and goes, races.
 import './guard.test.js';
+import './blocker.test.js';
 import './trace.test.js';
 import './together.test.js';
 import './devices.test.js';

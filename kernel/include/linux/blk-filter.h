@@ -128,6 +128,12 @@ enum blkfilter_flags {
  * @bypassed: a request that may change data, and is no bio, was started on the
  *	disk (SG_IO, NVMe passthrough…). What it changes is not known. Must not
  *	sleep
+ * @configure: an attach rule has @options for the filter, words with a space between each
+ *	two, or "" when it has none. They must be in force when this returns: the
+ *	device's first bio comes after it. Without @flt, which is how a rule is added,
+ *	only say whether they make sense. Negative errno if not, and 1 if the filter
+ *	denies every change of the device with them: should it fail to attach later, the
+ *	device is marked read-only instead. May sleep. A filter without this gets no options
  */
 struct blkfilter_operations {
 	struct list_head link;
@@ -150,12 +156,14 @@ struct blkfilter_operations {
 	void (*moved)(struct blkfilter *flt, struct block_device *bdev);
 	void (*resized)(struct blkfilter *flt, sector_t sectors);
 	void (*bypassed)(struct blkfilter *flt);
+	int (*configure)(struct blkfilter *flt, const char *options);
 };
 
 int blkfilter_register(struct blkfilter_operations *ops);
 void blkfilter_unregister(struct blkfilter_operations *ops);
 void blkfilter_submit_below(struct blkfilter *flt, struct bio *bio);
 int blkfilter_drain(struct block_device *bdev);
+void blkfilter_set_read_only(struct blkfilter *flt, bool read_only);
 
 /**
  * blkfilter_changes_data() - does this operation change what the device holds?
