@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: MIT
 //
-// Of the guest's suite, what else depends on the kernel that it runs on: the filters, what comes and goes, races.
+// Of the guest's suite, what else depends on the kernel that it runs on: the modules' calls and memory, the filters, what comes
+// and goes, races.
+import './errno.test.js';
+import './sparse.test.js';
 import './guard.test.js';
 import './blocker.test.js';
 import './trace.test.js';
