@@ -284,15 +284,16 @@ EXPORT_SYMBOL_GPL(blkfilter_submit_below);
 
 /* ---- What is no bio ---------------------------------------------------- */
 
-/* walk_bypassed() - a request that may change data was started on @disk */
-void notrace walk_bypassed(struct gendisk *disk)
+/* walk_unseen() - @disk may hold something else from now on */
+void notrace walk_unseen(struct gendisk *disk, enum blkfilter_unseen why)
 {
 	struct blkfilter_attachment *att;
 
 	stack_for_each_rcu(att, disk) {
-		atomic_long_inc(&att->bypassed);
-		if (att->flt->ops->bypassed)
-			att->flt->ops->bypassed(att->flt);
+		if (why == BLKFILTER_UNSEEN_REQUEST)
+			atomic_long_inc(&att->bypassed);
+		if (att->flt->ops->unseen)
+			att->flt->ops->unseen(att->flt, why);
 	}
 }
 

@@ -23,7 +23,7 @@ void walk_again(struct bio *bio);
 bool walk_may_sleep(struct bio *bio);
 void walk_redirected(struct bio *bio);
 
-void walk_bypassed(struct gendisk *disk);
+void walk_unseen(struct gendisk *disk, enum blkfilter_unseen why);
 void walk_resized(struct gendisk *disk, int partno, sector_t sectors);
 
 #endif /* BLKFILTER_WALK_H */

@@ -74,6 +74,24 @@ enum blkfilter_flags {
 };
 
 /**
+ * enum blkfilter_unseen - why a device may hold something else, though no bio has said so
+ * @BLKFILTER_UNSEEN_REQUEST: a request that may change data, and is no bio, was started
+ *	on the disk (SG_IO, NVMe passthrough…)
+ * @BLKFILTER_UNSEEN_MAPPING: the device stands for another place now: the table of a
+ *	device-mapper device, or the file behind a loop device, was exchanged
+ * @BLKFILTER_UNSEEN_HIBERNATED: the machine has hibernated. What the filter remembers is
+ *	of the moment before its memory was written out
+ * @BLKFILTER_UNSEEN_FORKED: the virtual machine was set back to an earlier state or is a
+ *	copy of another one, with its memory
+ */
+enum blkfilter_unseen {
+	BLKFILTER_UNSEEN_REQUEST,
+	BLKFILTER_UNSEEN_MAPPING,
+	BLKFILTER_UNSEEN_HIBERNATED,
+	BLKFILTER_UNSEEN_FORKED,
+};
+
+/**
  * struct blkfilter_operations - a filter's callbacks
  * @link: the core's
  * @owner: THIS_MODULE; held while the filter is attached anywhere
@@ -119,9 +137,8 @@ enum blkfilter_flags {
  *	Filters without it are detached instead
  * @resized: the device is about to have @sectors sectors, perhaps as many as it
  *	has. Must not sleep
- * @bypassed: a request that may change data, and is no bio, was started on the
- *	disk (SG_IO, NVMe passthrough…). What it changes is not known. Must not
- *	sleep
+ * @unseen: the device may hold something else from now on. What has changed is not
+ *	known. Must not sleep
  */
 struct blkfilter_operations {
 	struct list_head link;
@@ -141,7 +158,7 @@ struct blkfilter_operations {
 	void (*device_removed)(struct blkfilter *flt, bool surprise);
 	void (*moved)(struct blkfilter *flt, struct block_device *bdev);
 	void (*resized)(struct blkfilter *flt, sector_t sectors);
-	void (*bypassed)(struct blkfilter *flt);
+	void (*unseen)(struct blkfilter *flt, enum blkfilter_unseen why);
 };
 
 int blkfilter_register(struct blkfilter_operations *ops);
