@@ -112,6 +112,7 @@ void cbt_settle(struct cbt *cbt)
 	u64 low, medium;
 	u32 gap, unseen;
 
+	blkfilter_settle(&cbt->flt);
 	if (cbt_settled(cbt))
 		return;
 	down_write(&cbt->lock);

@@ -8,6 +8,7 @@
 
 #include <linux/blk-filter.h>
 
+#include "content.h"
 #include "drain.h"
 #include "hook.h"
 #include "lifecycle.h"
@@ -22,13 +23,22 @@ static int __init blkfilter_init(void)
 		pr_err("kernels with PREEMPT_RT are not supported\n");
 		return -EOPNOTSUPP;
 	}
-	ret = lifecycle_start();
+	ret = content_start();
 	if (ret)
 		return ret;
+	ret = lifecycle_start();
+	if (ret)
+		goto stop_content;
 	drain_start();
 	ret = hook_start();
 	if (ret)
-		lifecycle_stop();
+		goto stop_lifecycle;
+	return 0;
+
+stop_lifecycle:
+	lifecycle_stop();
+stop_content:
+	content_stop();
 	return ret;
 }
 
@@ -37,6 +47,7 @@ static void __exit blkfilter_exit(void)
 	hook_stop();
 	lifecycle_stop();
 	stack_stop();
+	content_stop();
 }
 
 module_init(blkfilter_init);

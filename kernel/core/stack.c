@@ -72,6 +72,7 @@ static void attachment_free(struct blkfilter_attachment *att)
 	hook_put(may_sleep(ops));
 	registry_put(ops);
 	put_device(&att->bdev->bd_device);
+	content_free(&att->content);
 	free_percpu(att->bios);
 	kfree(att);
 	if (freed)
@@ -220,6 +221,8 @@ int stack_attach(struct block_device *bdev, struct blkfilter_operations *ops, u6
 		ret = -ENOMEM;
 		goto free;
 	}
+
+	content_init(&att->content, bdev->bd_disk);
 
 	ret = hook_get(may_sleep(ops));
 	if (ret)

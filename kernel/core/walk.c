@@ -297,6 +297,20 @@ void notrace walk_unseen(struct gendisk *disk, enum blkfilter_unseen why)
 	}
 }
 
+/* walk_unseen_all() - every disk may. May be called where sleeping is allowed */
+void walk_unseen_all(enum blkfilter_unseen why)
+{
+	struct blkfilter_attachment *att;
+	int bucket;
+
+	preempt_disable();
+	hash_for_each_rcu(stacks, bucket, att, node) {
+		if (att->flt->ops->unseen)
+			att->flt->ops->unseen(att->flt, why);
+	}
+	preempt_enable();
+}
+
 /* walk_resized() - partition @partno, or 0 for the disk, is about to be resized */
 void notrace walk_resized(struct gendisk *disk, int partno, sector_t sectors)
 {
@@ -307,4 +321,6 @@ void notrace walk_resized(struct gendisk *disk, int partno, sector_t sectors)
 		    att->flt->ops->resized)
 			att->flt->ops->resized(att->flt, sectors);
 	}
+	if (!partno)
+		content_resized(disk);
 }

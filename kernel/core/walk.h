@@ -24,6 +24,7 @@ bool walk_may_sleep(struct bio *bio);
 void walk_redirected(struct bio *bio);
 
 void walk_unseen(struct gendisk *disk, enum blkfilter_unseen why);
+void walk_unseen_all(enum blkfilter_unseen why);
 void walk_resized(struct gendisk *disk, int partno, sector_t sectors);
 
 #endif /* BLKFILTER_WALK_H */

@@ -138,7 +138,8 @@ enum blkfilter_unseen {
  * @resized: the device is about to have @sectors sectors, perhaps as many as it
  *	has. Must not sleep
  * @unseen: the device may hold something else from now on. What has changed is not
- *	known. Must not sleep
+ *	known. A filter that has this asks by blkfilter_settle() before it relies on
+ *	what it remembers. Must not sleep
  */
 struct blkfilter_operations {
 	struct list_head link;
@@ -165,6 +166,7 @@ int blkfilter_register(struct blkfilter_operations *ops);
 void blkfilter_unregister(struct blkfilter_operations *ops);
 void blkfilter_submit_below(struct blkfilter *flt, struct bio *bio);
 int blkfilter_drain(struct block_device *bdev);
+void blkfilter_settle(struct blkfilter *flt);
 
 /**
  * blkfilter_changes_data() - does this operation change what the device holds?
