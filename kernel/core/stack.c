@@ -222,7 +222,8 @@ int stack_attach(struct block_device *bdev, struct blkfilter_operations *ops, u6
 		goto free;
 	}
 
-	content_init(&att->content, bdev->bd_disk);
+	if (ops->unseen)
+		content_init(&att->content, bdev->bd_disk);
 
 	ret = hook_get(may_sleep(ops));
 	if (ret)

@@ -154,62 +154,133 @@ bool table_has(struct gendisk *disk)
 /* ---- Reading ------------------------------------------------------------- */
 
 /*
- * The types of which each sector's content is known by the parameters, whatever the target's
- * length. Others (snapshots, thin volumes, caches, RAID…) have a state besides. What these
- * do to tell their parameters does not sleep.
+ * The types whose parameters say what each sector holds, whatever the target's length. Of the
+ * others (snapshots, caches, RAID…) that depends on a state besides. A thin volume is opened
+ * for the new table while the old one has it open, and is kept by its pool as long as it is.
+ * What these do to tell their parameters does not sleep.
  */
 static bool says_all(const struct dm_target *target)
 {
-	static const char *const types[] = { "linear", "striped", "crypt", "zero" };
+	static const char *const types[] = { "linear", "striped", "crypt", "zero", "thin" };
 
 	return match_string(types, ARRAY_SIZE(types), target->type->name) >= 0;
 }
 
-static u64 target_hash(struct dm_target *target, char *text)
+/* The parameters, as `dmsetup table` shows them; false when they may be cut. */
+static bool target_text(struct dm_target *target, char *text, size_t size)
 {
-	size_t len = strscpy(text, target->type->name, PAGE_SIZE) + 1;
-
-	if (!says_all(target))
-		return 0;
-	text[len] = '\0';
+	text[0] = '\0';
 	if (target->type->status)
-		target->type->status(target, STATUSTYPE_TABLE, 0, text + len, PAGE_SIZE - len);
-	len += strlen(text + len);
-	/* What fills the page may have been cut. */
-	return len < PAGE_SIZE - 1 ? siphash(text, len, &hash_key) ?: 1 : 0;
+		target->type->status(target, STATUSTYPE_TABLE, 0, text, size);
+	return strlen(text) < size - 1;
 }
+
+static u64 target_hash(struct dm_target *target, char *page)
+{
+	size_t len = strscpy(page, target->type->name, PAGE_SIZE) + 1;
+	char *text = page + len;
+
+	if (!says_all(target) || !target_text(target, text, PAGE_SIZE - len))
+		return 0;
+	/* Of a pool that has failed. */
+	if (!strcmp(text, "Fail"))
+		return 0;
+	return siphash(page, len + strlen(text), &hash_key) ?: 1;
+}
+
+/**
+ * struct reading - of a table
+ * @to: where its targets go, as far as there is @room
+ * @count: targets
+ * @page: for a target's text
+ */
+struct reading {
+	struct table_target *to;
+	unsigned int room;
+	unsigned int count;
+	char *page;
+};
 
 static struct dm_target *target_at(struct dm_table *live, sector_t sector)
 {
 	return live ? static_call(find_target)(live, sector) : NULL;
 }
 
+static void read_target(struct reading *r, struct dm_target *target)
+{
+	if (r->count < r->room)
+		r->to[r->count] = (struct table_target) {
+			.begin = target->begin,
+			.len = target->len,
+			.hash = target_hash(target, r->page),
+		};
+	r->count++;
+}
+
+#define for_each_target(target, live)						\
+	for (target = target_at(live, 0); target;				\
+	     target = target_at(live, target->begin + target->len))
+
+/*
+ * The origin of snapshots holds what the device below it does: of a logical volume, that has the
+ * table from before the first snapshot. Any other one is read as it is.
+ */
+static void read_origin(struct reading *r, struct dm_target *origin)
+{
+	struct mapped_device *md = NULL;
+	unsigned int major, minor;
+	struct dm_target *target;
+	struct dm_table *live;
+	int srcu;
+
+	if (!origin->begin && target_text(origin, r->page, PAGE_SIZE) &&
+	    sscanf(r->page, "%u:%u", &major, &minor) == 2)
+		md = dm.get(MKDEV(major, minor));
+	if (!md) {
+		read_target(r, origin);
+		return;
+	}
+	live = static_call(get_live_table)(md, &srcu);
+	for_each_target(target, live)
+		read_target(r, target);
+	static_call(put_live_table)(md, srcu);
+	dm.put(md);
+}
+
+static void read_targets(struct reading *r, struct dm_table *live)
+{
+	struct dm_target *target;
+
+	r->count = 0;
+	for_each_target(target, live) {
+		if (!strcmp(target->type->name, "snapshot-origin"))
+			read_origin(r, target);
+		else
+			read_target(r, target);
+	}
+}
+
 static struct table *table_make(struct dm_table *live)
 {
 	gfp_t gfp = GFP_NOWAIT | __GFP_NOWARN;
-	struct dm_target *target;
-	struct table *table;
-	unsigned int count = 0;
-	sector_t sector;
-	char *text;
+	struct reading r = { .page = kmalloc(PAGE_SIZE, gfp) };
+	struct table *table = NULL;
 
-	for (sector = 0; (target = target_at(live, sector)); sector = target->begin + target->len)
-		count++;
-	table = kmalloc(struct_size(table, targets, count), gfp);
-	text = kmalloc(PAGE_SIZE, gfp);
-	if (!table || !text) {
-		kfree(table);
-		kfree(text);
+	if (!r.page)
 		return NULL;
+	read_targets(&r, live);
+	table = kmalloc(struct_size(table, targets, r.count), gfp);
+	if (table) {
+		table->count = r.room = r.count;
+		r.to = table->targets;
+		read_targets(&r, live);
+		/* The device below an origin may have got another table. */
+		if (r.count != table->count) {
+			kfree(table);
+			table = NULL;
+		}
 	}
-	table->count = 0;
-	for (sector = 0; (target = target_at(live, sector)); sector = target->begin + target->len)
-		table->targets[table->count++] = (struct table_target) {
-			.begin = target->begin,
-			.len = target->len,
-			.hash = target_hash(target, text),
-		};
-	kfree_sensitive(text);
+	kfree_sensitive(r.page);
 	return table;
 }
 

@@ -5,6 +5,7 @@ import './guard.test.js';
 import './trace.test.js';
 import './together.test.js';
 import './devices.test.js';
+import './content.test.js';
 import './rules.test.js';
 import './watch.test.js';
 import './lifecycle.test.js';
