@@ -47,6 +47,12 @@ const char* NameOf(__u32 gap) {
       return "bypassed";
     case BLKFILTER_CBT_GAP_MEDIUM:
       return "medium";
+    case BLKFILTER_CBT_GAP_MAPPING:
+      return "mapping";
+    case BLKFILTER_CBT_GAP_HIBERNATED:
+      return "hibernated";
+    case BLKFILTER_CBT_GAP_FORKED:
+      return "forked";
     default:
       return "unknown";
   }

@@ -21,7 +21,7 @@
  * @configured: CONFIGURE was taken already
  * @generation: constant as long as tracking has no gap
  * @gap: why it began, of enum blkfilter_cbt_gap
- * @bypassed: a request has bypassed the filters since cbt_settle()
+ * @unseen: of the gap that has come since cbt_settle(), or 0
  * @low: the smallest size, in sectors, that the device has had since cbt_settle()
  * @medium: the disk's diskseq
  */
@@ -35,7 +35,7 @@ struct cbt {
 	bool configured;
 	uuid_t generation;
 	u32 gap;
-	bool bypassed;
+	u32 unseen;
 	u64 low;
 	u64 medium;
 };

@@ -57,9 +57,16 @@ static void cbt_resized(struct blkfilter *flt, sector_t sectors)
 	cbt_low(cbt, sectors);
 }
 
-static void cbt_bypassed(struct blkfilter *flt)
+static void cbt_unseen(struct blkfilter *flt, enum blkfilter_unseen why)
 {
-	WRITE_ONCE(container_of(flt, struct cbt, flt)->bypassed, true);
+	static const u32 gaps[] = {
+		[BLKFILTER_UNSEEN_REQUEST] = BLKFILTER_CBT_GAP_BYPASSED,
+		[BLKFILTER_UNSEEN_MAPPING] = BLKFILTER_CBT_GAP_MAPPING,
+		[BLKFILTER_UNSEEN_HIBERNATED] = BLKFILTER_CBT_GAP_HIBERNATED,
+		[BLKFILTER_UNSEEN_FORKED] = BLKFILTER_CBT_GAP_FORKED,
+	};
+
+	WRITE_ONCE(container_of(flt, struct cbt, flt)->unseen, gaps[why]);
 }
 
 static void cbt_moved(struct blkfilter *flt, struct block_device *bdev)
@@ -92,7 +99,7 @@ static bool cbt_settled(struct cbt *cbt)
 	bool ret;
 
 	down_read(&cbt->lock);
-	ret = !READ_ONCE(cbt->bypassed) && cbt->medium == cbt_medium(cbt) &&
+	ret = !READ_ONCE(cbt->unseen) && cbt->medium == cbt_medium(cbt) &&
 	      READ_ONCE(cbt->low) >= sectors && map_sectors(cbt_map(cbt)) >= sectors;
 	up_read(&cbt->lock);
 	return ret;
@@ -103,17 +110,16 @@ void cbt_settle(struct cbt *cbt)
 {
 	sector_t sectors;
 	u64 low, medium;
-	u32 gap = 0;
+	u32 gap, unseen;
 
+	blkfilter_settle(&cbt->flt);
 	if (cbt_settled(cbt))
 		return;
 	down_write(&cbt->lock);
+	unseen = xchg(&cbt->unseen, 0);
 	medium = cbt_medium(cbt);
-	if (medium != cbt->medium)
-		gap = BLKFILTER_CBT_GAP_MEDIUM;
+	gap = unseen ?: medium != cbt->medium ? BLKFILTER_CBT_GAP_MEDIUM : 0;
 	cbt->medium = medium;
-	if (xchg(&cbt->bypassed, false))
-		gap = BLKFILTER_CBT_GAP_BYPASSED;
 
 	sectors = bdev_nr_sectors(READ_ONCE(cbt->bdev));
 	low = xchg(&cbt->low, sectors);
@@ -173,7 +179,7 @@ static struct blkfilter_operations cbt_ops = {
 	.last_step = cbt_last_step,
 	.moved = cbt_moved,
 	.resized = cbt_resized,
-	.bypassed = cbt_bypassed,
+	.unseen = cbt_unseen,
 	.configure = cbt_options,
 };
 

@@ -360,7 +360,7 @@ static void notrace see_request(struct request *rq)
 	/* Only looked up, so it may be on its way out. */
 	disk = READ_ONCE(rq->q->disk);
 	if (disk)
-		walk_bypassed(disk);
+		walk_unseen(disk, BLKFILTER_UNSEEN_REQUEST);
 }
 
 static void notrace see_callback(unsigned long ip, unsigned long parent_ip,

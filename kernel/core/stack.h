@@ -8,6 +8,8 @@
 #include <linux/percpu.h>
 #include <linux/refcount.h>
 
+#include "content.h"
+
 struct completion;
 
 /**
@@ -52,6 +54,7 @@ static inline bool place_below(const struct place *a, const struct place *b)
  * @freed: where DETACH waits, if it does; set before the table's reference goes
  * @reaped: of attachments that a bio was the last user of
  * @bypassed: requests that no filter could see
+ * @content: whether the device may hold something else by now
  * @told: device_removed was called
  * @parked: a rescan is under way, which the attachment may survive
  * @lost: the rescan has removed @bdev
@@ -76,6 +79,7 @@ struct blkfilter_attachment {
 	struct completion *freed;
 	struct llist_node reaped;
 	atomic_long_t bypassed;
+	struct content content;
 	bool told;
 	bool parked;
 	bool lost;

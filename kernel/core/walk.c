@@ -309,16 +309,31 @@ EXPORT_SYMBOL_GPL(blkfilter_submit_below);
 
 /* ---- What is no bio ---------------------------------------------------- */
 
-/* walk_bypassed() - a request that may change data was started on @disk */
-void notrace walk_bypassed(struct gendisk *disk)
+/* walk_unseen() - @disk may hold something else from now on */
+void notrace walk_unseen(struct gendisk *disk, enum blkfilter_unseen why)
 {
 	struct blkfilter_attachment *att;
 
 	stack_for_each_rcu(att, disk) {
-		atomic_long_inc(&att->bypassed);
-		if (att->flt->ops->bypassed)
-			att->flt->ops->bypassed(att->flt);
+		if (why == BLKFILTER_UNSEEN_REQUEST)
+			atomic_long_inc(&att->bypassed);
+		if (att->flt->ops->unseen)
+			att->flt->ops->unseen(att->flt, why);
 	}
+}
+
+/* walk_unseen_all() - every disk may. May be called where sleeping is allowed */
+void walk_unseen_all(enum blkfilter_unseen why)
+{
+	struct blkfilter_attachment *att;
+	int bucket;
+
+	preempt_disable();
+	hash_for_each_rcu(stacks, bucket, att, node) {
+		if (att->flt->ops->unseen)
+			att->flt->ops->unseen(att->flt, why);
+	}
+	preempt_enable();
 }
 
 /* walk_resized() - partition @partno, or 0 for the disk, is about to be resized */
@@ -331,4 +346,6 @@ void notrace walk_resized(struct gendisk *disk, int partno, sector_t sectors)
 		    att->flt->ops->resized)
 			att->flt->ops->resized(att->flt, sectors);
 	}
+	if (!partno)
+		content_resized(disk);
 }

@@ -24,7 +24,8 @@ void walk_redirected(struct bio *bio);
 void walk_last(struct bio *bio);
 blk_status_t walk_denied(struct bio *bio);
 
-void walk_bypassed(struct gendisk *disk);
+void walk_unseen(struct gendisk *disk, enum blkfilter_unseen why);
+void walk_unseen_all(enum blkfilter_unseen why);
 void walk_resized(struct gendisk *disk, int partno, sector_t sectors);
 
 #endif /* BLKFILTER_WALK_H */

@@ -56,7 +56,9 @@ export interface CbtInfo {
   generation: string;
   /**
    * Why this generation began: `attached`; `bypassed`, because a request that no filter can see may have changed the disk;
-   * `medium`, because the disk has got another medium.
+   * `medium`, because the disk has got another medium; `mapping`, because the device may stand for another place than
+   * before; `hibernated`, because the machine was hibernated; `forked`, because the virtual machine was set back to an
+   * earlier state, or copied, with its memory.
    */
   gap: string;
   /** Bytes that the map holds. */
@@ -341,4 +343,7 @@ export const gapReasons: Record<string, string> = {
   attached: 'the filter was attached anew',
   bypassed: 'a request that no filter can see (SG_IO, NVMe passthrough) may have changed the disk',
   medium: 'the disk has got another medium',
+  mapping: 'the device may stand for another place than before (its table or its file was exchanged)',
+  hibernated: 'the machine was hibernated',
+  forked: 'the virtual machine was set back to an earlier state, or copied, with its memory',
 };

@@ -9,6 +9,7 @@ import './blocker.test.js';
 import './trace.test.js';
 import './together.test.js';
 import './devices.test.js';
+import './content.test.js';
 import './rules.test.js';
 import './watch.test.js';
 import './lifecycle.test.js';

@@ -46,6 +46,11 @@ enum blkfilter_cbt_cmd {
  * @BLKFILTER_CBT_GAP_BYPASSED: a request that no filter can see may have changed
  *	the disk (SG_IO, NVMe passthrough)
  * @BLKFILTER_CBT_GAP_MEDIUM: the disk has got another medium
+ * @BLKFILTER_CBT_GAP_MAPPING: the device may stand for another place than before: the
+ *	table of a device-mapper device, or the file behind a loop device, was exchanged
+ * @BLKFILTER_CBT_GAP_HIBERNATED: the machine was hibernated
+ * @BLKFILTER_CBT_GAP_FORKED: the virtual machine was set back to an earlier state, or
+ *	copied, with its memory
  *
  * A gap in tracking goes on in the same epochs, with all of the device reported as
  * changed in the epoch in which the gap was noticed.
@@ -54,6 +59,9 @@ enum blkfilter_cbt_gap {
 	BLKFILTER_CBT_GAP_ATTACHED = 1,
 	BLKFILTER_CBT_GAP_BYPASSED = 2,
 	BLKFILTER_CBT_GAP_MEDIUM = 3,
+	BLKFILTER_CBT_GAP_MAPPING = 4,
+	BLKFILTER_CBT_GAP_HIBERNATED = 5,
+	BLKFILTER_CBT_GAP_FORKED = 6,
 };
 
 /**
