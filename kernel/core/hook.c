@@ -10,7 +10,7 @@
  *				redirected to walk_redirected(); that second hook is
  *				there while such a filter is attached
  *	blkdev_ioctl,		our three commands are redirected to ioctl_serve(), all
- *	compat_blkdev_ioctl	others go on untouched
+ *	compat_blkdev_ioctl	others go on untouched; commands to a stacked device are seen
  *	del_gendisk,		redirected to lifecycle.c, which calls them itself in
  *	blk_mark_disk_dead,	the midst of what it has to do
  *	bdev_disk_changed
@@ -64,6 +64,7 @@
 
 #include "compat.h"
 #include "hook.h"
+#include "passthrough.h"
 #include "walk.h"
 
 #define HOOK_FUNCTIONS	5
@@ -346,6 +347,9 @@ static void notrace redirect_callback(unsigned long ip, unsigned long parent_ip,
 		redirect(fregs, mark_dead_entry);
 	else if (ioctl_is_ours(compat_ftrace_arg(fregs, 1)))
 		redirect(fregs, ioctl_entry);
+	else
+		passthrough_ioctl((struct file *)compat_ftrace_arg(fregs, 0),
+				  compat_ftrace_arg(fregs, 1), compat_ftrace_arg(fregs, 2));
 }
 
 static struct hook redirect_hook = {
@@ -387,19 +391,6 @@ static struct hook rw_page_hook = {
 
 /* ---- Seen as long as the module is loaded ------------------------------- */
 
-/* SCSI and NVMe passthrough; what only reads is of no interest. */
-static void notrace see_request(struct request *rq)
-{
-	struct gendisk *disk;
-
-	if (req_op(rq) != REQ_OP_DRV_OUT)
-		return;
-	/* Only looked up, so it may be on its way out. */
-	disk = READ_ONCE(rq->q->disk);
-	if (disk)
-		walk_bypassed(disk);
-}
-
 static void notrace see_callback(unsigned long ip, unsigned long parent_ip,
 				 struct ftrace_ops *ops, struct ftrace_regs *fregs)
 {
@@ -407,7 +398,7 @@ static void notrace see_callback(unsigned long ip, unsigned long parent_ip,
 
 	preempt_disable_notrace();
 	if (entered(ip, blk_execute_rq) || entered(ip, blk_execute_rq_nowait))
-		see_request((struct request *)first);
+		passthrough_request((struct request *)first);
 	else if (entered(ip, set_capacity) || entered(ip, set_capacity_and_notify))
 		walk_resized((struct gendisk *)first, 0, compat_ftrace_arg(fregs, 1));
 	else

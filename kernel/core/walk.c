@@ -284,16 +284,55 @@ EXPORT_SYMBOL_GPL(blkfilter_submit_below);
 
 /* ---- What is no bio ---------------------------------------------------- */
 
+static void notrace bypassed(struct blkfilter_attachment *att)
+{
+	atomic_long_inc(&att->bypassed);
+	if (att->flt->ops->bypassed)
+		att->flt->ops->bypassed(att->flt);
+}
+
 /* walk_bypassed() - a request that may change data was started on @disk */
 void notrace walk_bypassed(struct gendisk *disk)
 {
 	struct blkfilter_attachment *att;
 
-	stack_for_each_rcu(att, disk) {
-		atomic_long_inc(&att->bypassed);
-		if (att->flt->ops->bypassed)
-			att->flt->ops->bypassed(att->flt);
+	stack_for_each_rcu(att, disk)
+		bypassed(att);
+}
+
+/* walk_bypassed_where() - likewise, on one or more of the disks that @where takes */
+void notrace walk_bypassed_where(walk_where *where, const void *what)
+{
+	struct blkfilter_attachment *att;
+	unsigned int bucket;
+
+	stack_for_all_rcu(bucket, att) {
+		if (where(att->disk, what))
+			bypassed(att);
 	}
+}
+
+/* walk_has() - is there a filter on @disk? No preemption, so that it stays in the table */
+bool notrace walk_has(const struct gendisk *disk)
+{
+	struct blkfilter_attachment *att;
+
+	stack_for_each_rcu(att, disk)
+		return true;
+	return false;
+}
+
+/* walk_has_where() - on a disk that @where takes? Likewise */
+bool notrace walk_has_where(walk_where *where, const void *what)
+{
+	struct blkfilter_attachment *att;
+	unsigned int bucket;
+
+	stack_for_all_rcu(bucket, att) {
+		if (where(att->disk, what))
+			return true;
+	}
+	return false;
 }
 
 /* walk_resized() - partition @partno, or 0 for the disk, is about to be resized */

@@ -23,7 +23,12 @@ void walk_again(struct bio *bio);
 bool walk_may_sleep(struct bio *bio);
 void walk_redirected(struct bio *bio);
 
+typedef bool walk_where(struct gendisk *disk, const void *what);
+
+bool walk_has(const struct gendisk *disk);
+bool walk_has_where(walk_where *where, const void *what);
 void walk_bypassed(struct gendisk *disk);
+void walk_bypassed_where(walk_where *where, const void *what);
 void walk_resized(struct gendisk *disk, int partno, sector_t sectors);
 
 #endif /* BLKFILTER_WALK_H */
