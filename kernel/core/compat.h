@@ -86,13 +86,6 @@ static inline void blk_mq_unfreeze_queue_nomemrestore(struct request_queue *q)
 }
 #endif
 
-/* Does the rest of a split bio pass submit_bio_noacct() by? */
-#ifdef HAVE_submit_split
-#define COMPAT_SPLITS_BYPASS	true
-#else
-#define COMPAT_SPLITS_BYPASS	false
-#endif
-
 /*
  * Do the I/O statistics of a bio-based device tell what is in flight? Since 6.11
  * drivers keep them only where the queue says so; before, all that complete

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Waiting until every bio that passed the hook before now has completed.
+ * Waiting until every bio that passed its last step before now has completed.
  *
  * A write that was submitted before a moment may reach the disk after it. Whoever
  * has told a user "everything from now on is known" (ATTACH), or "everything
  * until now is behind you" (a checkpoint), must have waited for such writes.
  *
- * A bio that passed the hook stands in one of three places:
+ * A bio that passed the hook on its last step stands in one of three places:
  *
  * 1. between the hook and its queue, in a task that runs or was preempted.
  *    synchronize_rcu_tasks() waits until each task has slept or left the kernel:
@@ -26,10 +26,9 @@
  * driver that resets its device, a disk that is being woken up) they stay there, so
  * only rounds count before which nobody waited, and in which nobody else held it.
  *
- * Not waited for: bios that a filter or blk-throttle holds back, that a dm device
- * defers because its user has suspended it, that md (until 6.11) has put aside while it
- * flushes, or that lie on the list of a task which sleeps in the submit_bio of a device
- * stacked above. Filters that need to are shown them again when they go on (walk.c).
+ * Not waited for: bios that were held back before their last step (walk.c), for filters
+ * that need to look at that; and what md (until 6.11) has put aside while it flushes,
+ * which they are shown again when it goes on.
  *
  * Not covered: what md never counts: discards of raid0, and until 6.7 all of linear.
  */
@@ -45,7 +44,6 @@
 
 #include "compat.h"
 #include "drain.h"
-#include "hook.h"
 
 #define DRAIN_TIMEOUT	(30 * HZ)
 #define DRAIN_LOCKS	64
@@ -142,9 +140,6 @@ static int drain_disk(struct gendisk *disk)
 	int rounds = 0, ret, waited;
 
 	while (rounds < 2) {
-		ret = hook_sync();
-		if (ret)
-			return ret;
 		synchronize_rcu_tasks();
 		waited = entrance_wait(disk->queue, deadline);
 		if (waited < 0)
