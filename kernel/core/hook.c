@@ -15,6 +15,10 @@
  *				that second hook is there while one may
  *	bio_start_io_acct	likewise seen: bios that a bio-based driver has held back
  *				until now
+ *	blk_insert_cloned_request
+ *				redirected for disks that have a filter: by it multipath
+ *				puts requests on its paths, without a bio; hooked while
+ *				a filter is attached
  *	blkdev_ioctl,		our three commands are redirected to ioctl_serve(), all
  *	compat_blkdev_ioctl	others go on untouched; commands to a stacked device are seen
  *	del_gendisk,		redirected to lifecycle.c, which calls them itself in
@@ -210,8 +214,35 @@ static void notrace deny_callback(unsigned long ip, unsigned long parent_ip,
 	preempt_enable_notrace();
 }
 
+/*
+ * In place of blk_insert_cloned_request(). Preempted in between it changes nothing: whoever
+ * waits for the request waits for its disk's queue, which it has entered already.
+ */
+static blk_status_t notrace request_entry(struct request *rq)
+{
+	blk_status_t status;
+
+	preempt_disable_notrace();
+	status = walk_request(rq);
+	preempt_enable_notrace();
+	if (status == BLK_STS_OK)
+		status = blk_insert_cloned_request(rq);
+	redirect_end();
+	return status;
+}
+
+static void notrace request_callback(unsigned long ip, unsigned long parent_ip,
+				     struct ftrace_ops *ops, struct ftrace_regs *fregs)
+{
+	struct request *rq = (struct request *)compat_ftrace_arg(fregs, 0);
+	struct gendisk *disk = READ_ONCE(rq->q->disk);
+
+	if (disk && !hlist_empty(stack_bucket(disk)) && !within_module(parent_ip, THIS_MODULE))
+		redirect(fregs, request_entry);
+}
+
 /**
- * struct bio_hook - a hook on bios
+ * struct bio_hook - a hook on I/O
  * @hook: what is hooked
  * @users: attached filters that need it; more take hook_lock
  * @hooked: under hook_lock
@@ -239,6 +270,8 @@ static struct bio_hook bio_hooks[] = {
 	{ .hook = { SEE_OPS(last_step_callback), { "__submit_bio", "bio_start_io_acct" } } },
 	/* HOOK_DENY */
 	{ .hook = { REDIRECT_OPS(deny_callback), { "__submit_bio" } } },
+	/* HOOK_REQUEST */
+	{ .hook = { REDIRECT_OPS(request_callback), { "blk_insert_cloned_request" } } },
 };
 
 /* ---- Redirected as long as the module is loaded ------------------------- */

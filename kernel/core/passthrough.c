@@ -34,7 +34,21 @@
 
 /* ---- ATA, within SCSI or an ioctl of old ------------------------------------ */
 
-static bool notrace ata_changes(u8 command, u8 feature)
+/* Where the first word of a command's data is not known. */
+#define NO_WORD	0xffff
+
+/*
+ * What is written to these logs are commands. smartctl sends some: a selective self-test,
+ * and by the SCT log questions for times and temperatures. "Write same" goes by that one, too.
+ */
+static bool notrace log_changes(u8 log, u16 first_word)
+{
+	if (log == 0xe0)
+		return first_word < 3 || first_word > 5;
+	return log != 0x09;
+}
+
+static bool notrace ata_changes(u8 command, u8 feature, u8 log, u16 first_word)
 {
 	switch (command) {
 	case ATA_CMD_NOP:
@@ -69,8 +83,12 @@ static bool notrace ata_changes(u8 command, u8 feature)
 	case ATA_CMD_SEC_FREEZE_LOCK:
 		return false;
 	case ATA_CMD_SMART:
-		/* But for writing logs: by one of them goes "SCT write same". */
-		return feature < ATA_SMART_READ_VALUES || feature == 0xd6 || feature > 0xdb;
+		if (feature == 0xd6)
+			return log_changes(log, first_word);
+		return feature < ATA_SMART_READ_VALUES || feature > 0xdb;
+	case ATA_CMD_WRITE_LOG_EXT:
+	case ATA_CMD_WRITE_LOG_DMA_EXT:
+		return log_changes(log, first_word);
 	default:
 		return true;
 	}
@@ -104,7 +122,7 @@ static bool notrace optical_changes(u8 opcode)
 }
 
 /* Those whose opcode alone does not tell. */
-static bool notrace service_changes(const u8 *cdb)
+static bool notrace service_changes(const u8 *cdb, u16 first_word)
 {
 	u8 action = cdb[1] & 0x1f;
 
@@ -124,15 +142,15 @@ static bool notrace service_changes(const u8 *cdb)
 		/* Report zones, realms and domains, and ask about activating these. */
 		return action != 0x00 && action != 0x06 && action != 0x07 && action != 0x09;
 	case ATA_12:
-		return ata_changes(cdb[9], cdb[3]);
+		return ata_changes(cdb[9], cdb[3], cdb[5], first_word);
 	case ATA_16:
-		return ata_changes(cdb[14], cdb[4]);
+		return ata_changes(cdb[14], cdb[4], cdb[8], first_word);
 	default:
 		return true;
 	}
 }
 
-static bool notrace scsi_changes(u8 type, const u8 *cdb)
+static bool notrace scsi_changes(u8 type, const u8 *cdb, u16 first_word)
 {
 	bool optical = type == TYPE_ROM;
 
@@ -184,7 +202,7 @@ static bool notrace scsi_changes(u8 type, const u8 *cdb)
 	case 0xb7: /* READ DEFECT DATA(12) */
 		return false;
 	default:
-		return optical ? optical_changes(cdb[0]) : service_changes(cdb);
+		return optical ? optical_changes(cdb[0]) : service_changes(cdb, first_word);
 	}
 }
 
@@ -271,6 +289,29 @@ static bool notrace same_driver(struct gendisk *disk, const void *queue)
 
 /* ---- Requests ------------------------------------------------------------ */
 
+static u16 notrace word_of(const u8 *data)
+{
+	return data[0] | data[1] << 8;
+}
+
+/* The first word that a request carries to its device. */
+static u16 notrace request_word(struct request *rq)
+{
+	struct bio_vec vec;
+	u16 word;
+	u8 *data;
+
+	if (req_op(rq) != REQ_OP_DRV_OUT || !rq->bio)
+		return NO_WORD;
+	vec = bio_iter_iovec(rq->bio, rq->bio->bi_iter);
+	if (vec.bv_len < sizeof(word))
+		return NO_WORD;
+	data = bvec_kmap_local(&vec);
+	word = word_of(data);
+	kunmap_local(data);
+	return word;
+}
+
 static bool notrace on_bus(struct gendisk *disk, const char *name)
 {
 	struct device *dev = disk_to_dev(disk)->parent;
@@ -284,7 +325,8 @@ static bool notrace request_changes(struct gendisk *disk, struct request *rq)
 	struct scsi_device *scsi = scsi_device_of(disk);
 
 	if (scsi)
-		return scsi_changes(scsi->type, ((struct scsi_cmnd *)blk_mq_rq_to_pdu(rq))->cmnd);
+		return scsi_changes(scsi->type, ((struct scsi_cmnd *)blk_mq_rq_to_pdu(rq))->cmnd,
+				    request_word(rq));
 	if (is_nvme(disk))
 		return nvme_changes(nvme_opcode(rq));
 	/* Their drivers alone send these: a virtio disk's serial number, ublk's zones. */
@@ -326,13 +368,17 @@ static bool notrace is_stacked(struct gendisk *disk, const void *unused)
 static bool notrace sg_io_changes(const void __user *arg)
 {
 	struct sg_io_hdr header;
-	u8 cdb[32] = {};
+	u8 cdb[32] = {}, data[2];
+	u16 word = NO_WORD;
 
 	if (in_compat_syscall() || copy_from_user_nofault(&header, arg, sizeof(header)) ||
 	    header.cmd_len > sizeof(cdb) ||
 	    copy_from_user_nofault(cdb, header.cmdp, header.cmd_len))
 		return true;
-	return scsi_changes(TYPE_DISK, cdb);
+	if (header.dxfer_len >= sizeof(data) && !header.iovec_count &&
+	    !copy_from_user_nofault(data, header.dxferp, sizeof(data)))
+		word = word_of(data);
+	return scsi_changes(TYPE_DISK, cdb, word);
 }
 
 /* Those that may change something have the command in their first byte. */
@@ -345,7 +391,7 @@ static bool notrace opcode_changes(const void __user *arg, bool (*changes)(u8 op
 
 static bool notrace hd_changes(u8 command)
 {
-	return ata_changes(command, 0);
+	return ata_changes(command, 0, 0, NO_WORD);
 }
 
 static bool notrace ioctl_changes(unsigned int cmd, const void __user *arg)

@@ -23,6 +23,7 @@ bool walk_may_sleep(struct bio *bio);
 void walk_redirected(struct bio *bio);
 void walk_last(struct bio *bio);
 blk_status_t walk_denied(struct bio *bio);
+blk_status_t walk_request(struct request *rq);
 
 typedef bool walk_where(struct gendisk *disk, const void *what);
 

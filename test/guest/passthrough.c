@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 /*
- * passthrough HOW DEV COMMAND [in|out BYTES]: a command past the block layer. Prints the device's status.
+ * passthrough HOW DEV COMMAND [in|out[=HEX] BYTES]: a command past the block layer, whose data, where it carries some, begins
+ * with HEX. Prints the device's status.
  *
  *	sg	a SCSI command (hexadecimal, up to 32 bytes) in an SG_IO ioctl, of a disk's node or of /dev/sgN
  *	write	the same, by write and read of /dev/sgN
@@ -34,13 +35,13 @@ struct transfer {
 
 /* ---- SCSI ---------------------------------------------------------------- */
 
-static int cdb_read(unsigned char *cdb, const char *hex)
+static int hex_read(unsigned char *bytes, int max, const char *hex)
 {
 	int len = 0, used;
 	unsigned int byte;
 
-	for (; len < 32 && sscanf(hex, "%2x%n", &byte, &used) == 1; hex += used)
-		cdb[len++] = byte;
+	for (; len < max && sscanf(hex, "%2x%n", &byte, &used) == 1; hex += used)
+		bytes[len++] = byte;
 	return len;
 }
 
@@ -51,7 +52,7 @@ static void sg(int fd, const char *command, struct transfer transfer, int by_wri
 		.interface_id = 'S',
 		.dxfer_direction = !transfer.bytes ? SG_DXFER_NONE :
 				   transfer.out ? SG_DXFER_TO_DEV : SG_DXFER_FROM_DEV,
-		.cmd_len = cdb_read(cdb, command),
+		.cmd_len = hex_read(cdb, sizeof(cdb), command),
 		.cmdp = cdb,
 		.dxfer_len = transfer.bytes,
 		.dxferp = data,
@@ -76,7 +77,7 @@ static void bsg(int fd, const char *command, struct transfer transfer)
 		.guard = 'Q',
 		.protocol = BSG_PROTOCOL_SCSI,
 		.subprotocol = BSG_SUB_PROTOCOL_SCSI_CMD,
-		.request_len = cdb_read(cdb, command),
+		.request_len = hex_read(cdb, sizeof(cdb), command),
 		.request = (uintptr_t)cdb,
 		.response = (uintptr_t)sense,
 		.max_response_len = sizeof(sense),
@@ -205,12 +206,14 @@ int main(int argc, char **argv)
 	how = argv[1];
 	fd = must_open(argv[2], O_RDWR);
 	if (argc == 6) {
-		transfer.out = !strcmp(argv[4], "out");
+		transfer.out = !strncmp(argv[4], "out", 3);
 		transfer.bytes = atoi(argv[5]);
 		if (transfer.bytes > sizeof(data))
 			return 2;
 	}
 	memset(data, 0xa5, sizeof(data));
+	if (argc == 6 && !strncmp(argv[4], "out=", 4))
+		hex_read(data, sizeof(data), argv[4] + 4);
 	if (!strcmp(how, "sg") || !strcmp(how, "write"))
 		sg(fd, argv[3], transfer, *how == 'w');
 	else if (!strcmp(how, "bsg"))

@@ -108,8 +108,10 @@ describe('multipath by requests', () => {
 
 /* ---- Commands ------------------------------------------------------------ */
 
+/** Where data goes, and what it begins with. */
+type Way = 'in' | 'out' | `out=${string}`;
 /** How it is sent, where to, its bytes, and what it carries. */
-type Command = [how: string, node: string, bytes: string, ...transfer: ['in' | 'out', number] | []];
+type Command = [how: string, node: string, bytes: string, ...transfer: [Way, number] | []];
 
 /** Sends it; the device may refuse it, but the kernel must have taken it. */
 const send = (command: Command): string => run(program('passthrough'), ...command.map(String));
@@ -142,9 +144,9 @@ const cdb = (hex: string): string => hex.replaceAll(' ', '');
 const WRITE: [string, 'out', number] = [cdb('2a00 00001000 00 0001 00'), 'out', 512];
 /** WRITE SAME without data: zeroes, to sectors 4096 to 4103. */
 const WRITE_SAME = cdb('9301 0000000000001000 00000008 00 00');
-/** ATA PASS-THROUGH (16): a protocol, a feature and a command. */
-const ata = (protocol: number, feature: string, command: string): string =>
-  cdb(`85${(protocol << 1).toString(16).padStart(2, '0')} 0e 00${feature} 0001 0000 004f 00c2 00 ${command} 00`);
+/** ATA PASS-THROUGH (16): a protocol, a feature, a command, and the low byte of its address. */
+const ata = (protocol: number, feature: string, command: string, low = '00'): string =>
+  cdb(`85${(protocol << 1).toString(16).padStart(2, '0')} 0e 00${feature} 0001 00${low} 004f 00c2 00 ${command} 00`);
 const [NON_DATA, PIO_IN, PIO_OUT] = [3, 4, 5];
 
 describe('commands past the block layer', () => {
@@ -164,6 +166,7 @@ describe('commands past the block layer', () => {
       ['sg', B, ata(NON_DATA, '11', 'b4')], // SANITIZE DEVICE
       ['sg', B, ata(NON_DATA, '00', 'f4'), 'out', 512], // SECURITY ERASE UNIT
       ['sg', B, ata(PIO_OUT, '00', '34'), 'out', 512], // WRITE SECTORS EXT
+      ['sg', B, ata(PIO_OUT, 'd6', 'b0', 'e0'), 'out=0200', 512], // SCT: write same
       ['sg', B, cdb('c100 0000 0000')], // a vendor's own
     ];
     assert.deepEqual(await counted(B, commands), all(commands, 1));
@@ -177,7 +180,7 @@ describe('commands past the block layer', () => {
   });
 
   it('that only ask a SCSI disk begin no generation, nor do those of the kernel itself', async () => {
-    const questions: [string, ...(['in' | 'out', number] | [])][] = [
+    const questions: [string, ...([Way, number] | [])][] = [
       ['000000000000'], // TEST UNIT READY
       ['120000006000', 'in', 96], ['12018300ff00', 'in', 255], // INQUIRY
       ['030000001200', 'in', 18], // REQUEST SENSE
@@ -196,6 +199,7 @@ describe('commands past the block layer', () => {
       [ata(PIO_IN, '00', 'ec'), 'in', 512], // IDENTIFY DEVICE
       [ata(PIO_IN, 'd0', 'b0'), 'in', 512], [ata(PIO_IN, 'd5', 'b0'), 'in', 512], [ata(NON_DATA, 'da', 'b0')], // SMART
       [ata(PIO_IN, '00', '2f'), 'in', 512], // READ LOG EXT
+      [ata(PIO_OUT, 'd6', 'b0', 'e0'), 'out=0500', 512], [ata(PIO_OUT, '00', '3f', 'e0'), 'out=0300', 512], // SCT: read a table, times
       [ata(NON_DATA, '00', 'e5')], [ata(NON_DATA, '00', 'e0')], // CHECK POWER MODE, STANDBY IMMEDIATE
       [cdb('a108 0e00 0100 0000 00ec 0000'), 'in', 512],
     ];
