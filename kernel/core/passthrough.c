@@ -425,8 +425,9 @@ static bool notrace ioctl_changes(unsigned int cmd, const void __user *arg)
 		return true;
 	}
 	switch (_IOC_TYPE(cmd)) {
+	case 'p': /* the block layer's reservations; from here on Opal's, by which disks are erased */
+		return _IOC_NR(cmd) >= 220;
 	case 0x12: /* the block layer's own, which no driver gets */
-	case 'p': /* its reservations */
 	case 'T': /* is this a terminal? */
 	case 'f': /* a file system? */
 	case 'X':
