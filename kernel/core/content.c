@@ -134,12 +134,19 @@ void content_resized(struct gendisk *disk)
 
 static bool hibernating;
 
+static void all_unseen(enum blkfilter_unseen why)
+{
+	preempt_disable();
+	walk_unseen_where(NULL, NULL, why);
+	preempt_enable();
+}
+
 static int content_pm(struct notifier_block *nb, unsigned long event, void *data)
 {
 	if (event == PM_HIBERNATION_PREPARE) {
 		WRITE_ONCE(hibernating, true);
 	} else if (event == PM_POST_HIBERNATION) {
-		walk_unseen_all(BLKFILTER_UNSEEN_HIBERNATED);
+		all_unseen(BLKFILTER_UNSEEN_HIBERNATED);
 		WRITE_ONCE(hibernating, false);
 	}
 	return NOTIFY_DONE;
@@ -147,7 +154,7 @@ static int content_pm(struct notifier_block *nb, unsigned long event, void *data
 
 static int content_forked(struct notifier_block *nb, unsigned long event, void *data)
 {
-	walk_unseen_all(BLKFILTER_UNSEEN_FORKED);
+	all_unseen(BLKFILTER_UNSEEN_FORKED);
 	return NOTIFY_DONE;
 }
 

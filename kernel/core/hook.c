@@ -15,8 +15,12 @@
  *				that second hook is there while one may
  *	bio_start_io_acct	likewise seen: bios that a bio-based driver has held back
  *				until now
+ *	blk_insert_cloned_request
+ *				redirected for disks that have a filter: by it multipath
+ *				puts requests on its paths, without a bio; hooked while
+ *				a filter is attached
  *	blkdev_ioctl,		our three commands are redirected to ioctl_serve(), all
- *	compat_blkdev_ioctl	others go on untouched
+ *	compat_blkdev_ioctl	others go on untouched; commands to a stacked device are seen
  *	del_gendisk,		redirected to lifecycle.c, which calls them itself in
  *	blk_mark_disk_dead,	the midst of what it has to do
  *	bdev_disk_changed
@@ -67,6 +71,7 @@
 
 #include "compat.h"
 #include "hook.h"
+#include "passthrough.h"
 #include "symbols.h"
 #include "walk.h"
 
@@ -227,8 +232,35 @@ static void notrace deny_callback(unsigned long ip, unsigned long parent_ip,
 	preempt_enable_notrace();
 }
 
+/*
+ * In place of blk_insert_cloned_request(). Preempted in between it changes nothing: whoever
+ * waits for the request waits for its disk's queue, which it has entered already.
+ */
+static blk_status_t notrace request_entry(struct request *rq)
+{
+	blk_status_t status;
+
+	preempt_disable_notrace();
+	status = walk_request(rq);
+	preempt_enable_notrace();
+	if (status == BLK_STS_OK)
+		status = blk_insert_cloned_request(rq);
+	redirect_end();
+	return status;
+}
+
+static void notrace request_callback(unsigned long ip, unsigned long parent_ip,
+				     struct ftrace_ops *ops, struct ftrace_regs *fregs)
+{
+	struct request *rq = (struct request *)compat_ftrace_arg(fregs, 0);
+	struct gendisk *disk = READ_ONCE(rq->q->disk);
+
+	if (disk && !hlist_empty(stack_bucket(disk)) && !within_module(parent_ip, THIS_MODULE))
+		redirect(fregs, request_entry);
+}
+
 /**
- * struct bio_hook - a hook on bios
+ * struct bio_hook - a hook on I/O
  * @hook: what is hooked
  * @users: attached filters that need it; more take hook_lock
  * @hooked: under hook_lock
@@ -260,6 +292,8 @@ static struct bio_hook bio_hooks[] = {
 	{ .hook = { REDIRECT_OPS(deny_callback), {
 		LOCAL(__submit_bio, submit_bio_noacct),
 	} } },
+	/* HOOK_REQUEST */
+	{ .hook = { REDIRECT_OPS(request_callback), { EXPORTED(blk_insert_cloned_request) } } },
 };
 
 /* ---- Redirected as long as the module is loaded ------------------------- */
@@ -307,6 +341,9 @@ static void notrace redirect_callback(unsigned long ip, unsigned long parent_ip,
 		redirect(fregs, mark_dead_entry);
 	else if (ioctl_is_ours(compat_ftrace_arg(fregs, 1)))
 		redirect(fregs, ioctl_entry);
+	else
+		passthrough_ioctl((struct file *)compat_ftrace_arg(fregs, 0),
+				  compat_ftrace_arg(fregs, 1), compat_ftrace_arg(fregs, 2));
 }
 
 static struct hook redirect_hook = {
@@ -350,19 +387,6 @@ static struct hook rw_page_hook = {
 
 /* ---- Seen as long as the module is loaded ------------------------------- */
 
-/* SCSI and NVMe passthrough; what only reads is of no interest. */
-static void notrace see_request(struct request *rq)
-{
-	struct gendisk *disk;
-
-	if (!blkfilter_changes_data(req_op(rq)))
-		return;
-	/* Only looked up, so it may be on its way out. */
-	disk = READ_ONCE(rq->q->disk);
-	if (disk)
-		walk_unseen(disk, BLKFILTER_UNSEEN_REQUEST);
-}
-
 static void notrace see_callback(unsigned long ip, unsigned long parent_ip,
 				 struct ftrace_ops *ops, struct ftrace_regs *fregs)
 {
@@ -370,7 +394,7 @@ static void notrace see_callback(unsigned long ip, unsigned long parent_ip,
 
 	preempt_disable_notrace();
 	if (entered(ip, blk_execute_rq) || entered(ip, blk_execute_rq_nowait))
-		see_request((struct request *)first);
+		passthrough_request((struct request *)first);
 	else if (entered(ip, set_capacity) || entered(ip, set_capacity_and_notify))
 		walk_resized((struct gendisk *)first, 0, compat_ftrace_arg(fregs, 1));
 	else

@@ -58,7 +58,7 @@ DEFINE_HASHTABLE(stacks, 10);
 /* The hooks that a filter needs. */
 static unsigned int hooks_of(const struct blkfilter_operations *ops)
 {
-	unsigned int hooks = 0;
+	unsigned int hooks = HOOK_REQUEST;
 
 	if (ops->filter_bio || !ops->last_step)
 		hooks |= HOOK_ENTRY;

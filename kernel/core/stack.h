@@ -103,6 +103,11 @@ static __always_inline struct hlist_head *stack_bucket(const struct gendisk *dis
 	hlist_for_each_entry_rcu_notrace(att, stack_bucket(gendisk), node)	\
 		if ((att)->disk != (gendisk)) {} else
 
+/* All attachments of all disks, in no order. */
+#define stack_for_all_rcu(bucket, att)						\
+	for ((bucket) = 0; (bucket) < HASH_SIZE(stacks); (bucket)++)		\
+		hlist_for_each_entry_rcu_notrace(att, &stacks[bucket], node)
+
 int stack_attach(struct block_device *bdev, struct blkfilter_operations *ops,
 		 const char *options, u64 *id);
 int stack_detach(struct block_device *bdev, const char *name, u64 id);

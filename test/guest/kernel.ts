@@ -15,4 +15,5 @@ import './watch.test.js';
 import './lifecycle.test.js';
 import './owner.test.js';
 import './faults.test.js';
+import './requests.test.js';
 import './races.test.js';
