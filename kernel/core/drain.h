@@ -5,6 +5,12 @@
 struct gendisk;
 
 void drain_start(void);
-int drain_dm(struct gendisk *disk, unsigned long timeout);
+void drain_stop(void);
+
+void drain_switched(struct gendisk *disk);
+void drain_forget(struct gendisk *disk);
+
+/* drain_ask.c */
+int drain_ask(struct gendisk *disk, unsigned long timeout);
 
 #endif /* BLKFILTER_DRAIN_H */

@@ -12,6 +12,7 @@
 #include "hook.h"
 #include "lifecycle.h"
 #include "stack.h"
+#include "tasks.h"
 
 static int __init blkfilter_init(void)
 {
@@ -37,6 +38,8 @@ static void __exit blkfilter_exit(void)
 	hook_stop();
 	lifecycle_stop();
 	stack_stop();
+	drain_stop();
+	tasks_stop();
 }
 
 module_init(blkfilter_init);

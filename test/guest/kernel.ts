@@ -9,5 +9,6 @@ import './rules.test.js';
 import './watch.test.js';
 import './lifecycle.test.js';
 import './owner.test.js';
+import './waits.test.js';
 import './faults.test.js';
 import './races.test.js';
