@@ -15,7 +15,7 @@
  * @flt: the core's handle
  * @bdev: the device; a rescan may replace it
  * @map: replaced only by CONFIGURE, under @lock; marking reads it under RCU
- * @epoch: the current one; see cbt_filter_bio() and cbt_checkpoint()
+ * @epoch: the current one; see cbt_last_step() and cbt_checkpoint()
  * @lock: read by whoever uses @map for longer than marking does, or @generation
  * @checkpoint_lock: one checkpoint at a time
  * @configured: CONFIGURE was taken already

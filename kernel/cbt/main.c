@@ -13,21 +13,21 @@
 #include "cbt.h"
 
 /*
- * A bio on its way to the device. It is marked before it is submitted: whoever
- * sees its effect on the disk finds it in the map.
+ * A bio at its last step before the device. It is marked before the device has it:
+ * whoever sees its effect on the disk finds it in the map.
  *
  * The core calls this with preemption disabled, which keeps the map, and which
  * blkfilter_drain() waits for: see cbt_checkpoint().
  */
-static bool cbt_filter_bio(struct blkfilter *flt, struct bio *bio,
-			   struct blkfilter_range range)
+static blk_status_t cbt_last_step(struct blkfilter *flt, struct bio *bio,
+				  struct blkfilter_range range)
 {
 	struct cbt *cbt = container_of(flt, struct cbt, flt);
 
 	if (blkfilter_changes_data(bio_op(bio)))
 		map_mark(rcu_dereference_sched(cbt->map), range.sector, range.count,
 			 READ_ONCE(cbt->epoch));
-	return false;
+	return BLK_STS_OK;
 }
 
 /* ---- What no bio tells ---------------------------------------------------- */
@@ -190,8 +190,8 @@ static struct blkfilter_operations cbt_ops = {
 	.detach = cbt_detach,
 	.ctl = cbt_ctl,
 	.altitude = BLKFILTER_ALTITUDE_CBT,
-	.flags = BLKFILTER_ATOMIC | BLKFILTER_NO_FREEZE | BLKFILTER_SEES_RELEASED,
-	.filter_bio = cbt_filter_bio,
+	.flags = BLKFILTER_ATOMIC | BLKFILTER_NO_FREEZE,
+	.last_step = cbt_last_step,
 	.moved = cbt_moved,
 	.resized = cbt_resized,
 	.bypassed = cbt_bypassed,

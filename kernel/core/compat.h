@@ -86,22 +86,15 @@ static inline void blk_mq_unfreeze_queue_nomemrestore(struct request_queue *q)
 }
 #endif
 
-/* Does the rest of a split bio pass submit_bio_noacct() by? */
-#ifdef HAVE_submit_split
-#define COMPAT_SPLITS_BYPASS	true
-#else
-#define COMPAT_SPLITS_BYPASS	false
-#endif
-
 /*
  * Does md count each bio, whatever its I/O statistics say, and lets others wait for them by
  * mddev_suspend(mddev, interruptible)? It has done since 6.7, but no header tells: this is of
  * 6.11.
  */
 #ifdef BLK_FEAT_IO_STAT
-#define COMPAT_MD_COUNTS	true
+#define COMPAT_MD_COUNTS	1
 #else
-#define COMPAT_MD_COUNTS	false
+#define COMPAT_MD_COUNTS	0
 #endif
 
 static inline bool compat_is_md(struct gendisk *disk)

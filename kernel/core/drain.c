@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Waiting until every bio that passed the hook before now has completed.
+ * Waiting until every bio that passed its last step before now has completed.
  *
  * A write that was submitted before a moment may reach the disk after it. Whoever
  * has told a user "everything from now on is known" (ATTACH), or "everything
  * until now is behind you" (a checkpoint), must have waited for such writes.
  *
- * A bio that passed the hook stands in one of three places:
+ * A bio that passed the hook on its last step stands in one of three places:
  *
  * 1. between the hook and its queue, in a task that runs or was preempted.
  *    Waiting until each task has slept or left the kernel (tasks.c): then such a bio
@@ -27,10 +27,9 @@
  * nobody waited, and in which nobody else held it. A disk that sleeps would be held shut
  * for good, so it is woken, and kept awake until the end.
  *
- * Not waited for: bios that a filter or blk-throttle holds back, that a dm device
- * defers because its user has suspended it, that md holds back while it is being changed or
- * (until 6.11) while it flushes, or that lie on the list of a task which sleeps in the submit_bio of a device
- * stacked above. Filters that need to are shown them again when they go on (walk.c).
+ * Not waited for: bios that were held back before their last step (walk.c), for filters
+ * that need to look at that; and what md (until 6.11) has put aside while it flushes,
+ * which they are shown again when it goes on.
  *
  * Not covered: what md never counts: discards of raid0, and until 6.7 all of linear.
  */
@@ -50,7 +49,6 @@
 
 #include "compat.h"
 #include "drain.h"
-#include "hook.h"
 #include "tasks.h"
 
 #define DRAIN_TIMEOUT	(30 * HZ)
@@ -103,17 +101,13 @@ void drain_stop(void)
 	xa_destroy(&uncounted);
 }
 
-/*
- * md needs its statistics in any case: what it holds back is shown again (walk.c) when it is
- * entered there.
- */
-static bool in_flight_known(struct gendisk *disk)
+/* Do the I/O statistics of a bio-based device tell what is in flight? */
+static bool statistics_tell(struct gendisk *disk)
 {
-	if (!compat_is_md(disk))
-		return true;
-	if (!blk_queue_io_stat(disk->queue))
+	if (!compat_in_flight_known(disk))
 		return false;
-	if (!READ_ONCE(uncounted_any) && !xa_load(&uncounted, (unsigned long)disk))
+	if (!compat_is_md(disk) ||
+	    (!READ_ONCE(uncounted_any) && !xa_load(&uncounted, (unsigned long)disk)))
 		return true;
 	pr_warn_ratelimited("%s: its I/O statistics were off for a while, and do not tell of what was begun then: stop and start the array\n",
 			    disk->disk_name);
@@ -162,10 +156,11 @@ static unsigned int disk_in_flight(struct gendisk *disk)
 }
 
 /*
- * Wait out what is in the queue, and what the statistics of its device count. Tells
- * whether somebody else held the entrance shut: 0, 1, or an error.
+ * Wait out what is in the queue or in its driver's submit_bio, and with @statistics what
+ * those of its device count. Tells whether somebody else held the entrance shut: 0, 1, or
+ * an error.
  */
-static int drain_queue(struct gendisk *disk)
+static int drain_queue(struct gendisk *disk, bool statistics)
 {
 	struct request_queue *q = disk->queue;
 	unsigned long deadline = jiffies + DRAIN_TIMEOUT;
@@ -177,7 +172,7 @@ static int drain_queue(struct gendisk *disk)
 	blk_freeze_queue_start(q);
 	if (!blk_mq_freeze_queue_wait_timeout(q, DRAIN_TIMEOUT)) {
 		ret = -ETIMEDOUT;
-	} else if (!queue_is_mq(q)) {
+	} else if (statistics) {
 		while (disk_in_flight(disk)) {
 			if (time_after(jiffies, deadline)) {
 				ret = -ETIMEDOUT;
@@ -193,34 +188,51 @@ static int drain_queue(struct gendisk *disk)
 	return ret;
 }
 
+/* Wait out what is in flight in a bio-based device; as above. */
+static int drain_driver(struct gendisk *disk)
+{
+	int ret, shut;
+
+	if (COMPAT_MD_COUNTS && compat_is_md(disk)) {
+		/* What waits in md's submit_bio, because md is being changed, it has not counted. */
+		shut = drain_queue(disk, false);
+		ret = shut < 0 ? shut : drain_ask(disk, DRAIN_TIMEOUT);
+		return ret == -ENODEV ? -EOPNOTSUPP : ret ?: shut;
+	}
+	ret = drain_ask(disk, DRAIN_TIMEOUT);
+	if (ret != -ENODEV)
+		return ret;
+	ret = statistics_tell(disk) ? drain_queue(disk, true) : -EOPNOTSUPP;
+	/* They may have been switched meanwhile. */
+	return ret < 0 || statistics_tell(disk) ? ret : -EOPNOTSUPP;
+}
+
 static int drain_disk(struct gendisk *disk)
 {
 	unsigned long deadline = jiffies + 2 * DRAIN_TIMEOUT;
 	int rounds = 0, ret, waited;
 
 	while (rounds < 2) {
-		ret = hook_sync();
-		if (ret)
-			return ret;
 		ret = tasks_wait(DRAIN_TIMEOUT);
+		if (ret == -ETIMEDOUT)
+			tasks_name();
 		if (ret)
 			return ret;
 		waited = entrance_wait(disk->queue, deadline);
 		if (waited < 0)
 			return waited;
-		ret = queue_is_mq(disk->queue) ? -ENODEV : drain_ask(disk, DRAIN_TIMEOUT);
-		if (ret == -ENODEV)
-			ret = compat_in_flight_known(disk) ? drain_queue(disk) : -EOPNOTSUPP;
+		ret = queue_is_mq(disk->queue) ? drain_queue(disk, false) : drain_driver(disk);
 		if (ret < 0)
 			return ret;
-		if (!in_flight_known(disk))
-			return -EOPNOTSUPP;
 		rounds = waited || ret ? 0 : rounds + 1;
 		if (!rounds && time_after(jiffies, deadline))
 			return -ETIMEDOUT;
 	}
 	return 0;
 }
+
+/* Drains under way that may have a dm device suspended. */
+atomic_t drain_suspends = ATOMIC_INIT(0);
 
 /* Wake the disk, if it sleeps when it is not used. Whoever has it open keeps the device. */
 static struct device *disk_wake(struct gendisk *disk)
@@ -268,7 +280,9 @@ int blkfilter_drain(struct block_device *bdev)
 	if (mutex_lock_killable(lock))
 		return -EINTR;
 	awake = disk_wake(disk);
+	atomic_inc(&drain_suspends);
 	ret = drain_disk(disk);
+	atomic_dec(&drain_suspends);
 	disk_let_sleep(awake);
 	mutex_unlock(lock);
 	return ret;

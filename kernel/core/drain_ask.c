@@ -156,6 +156,7 @@ static void asked_free(struct kref *users)
 
 	asked->put(asked);
 	kfree(asked);
+	atomic_dec(&drain_suspends);
 }
 
 static int ask_thread(void *arg)
@@ -187,6 +188,7 @@ int drain_ask(struct gendisk *disk, unsigned long timeout)
 	}
 	kref_init(&asked->users);
 	init_completion(&asked->drained);
+	atomic_inc(&drain_suspends);
 
 	__module_get(THIS_MODULE);
 	kref_get(&asked->users);

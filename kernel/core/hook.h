@@ -10,9 +10,14 @@ struct gendisk;
 int hook_start(void);
 void hook_stop(void);
 
-int hook_get(bool redirect);
-void hook_put(bool redirect);
-int hook_sync(void);
+/* The hooks on bios, as bits; hook.c says what each is. */
+#define HOOK_ENTRY	(1u << 0)
+#define HOOK_REDIRECT	(1u << 1)
+#define HOOK_LAST	(1u << 2)
+#define HOOK_DENY	(1u << 3)
+
+int hook_get(unsigned int hooks);
+void hook_put(unsigned int hooks);
 
 /* ioctl.c: what our three commands are redirected to. */
 bool ioctl_is_ours(unsigned int cmd);

@@ -70,9 +70,9 @@ int blkfilter_register(struct blkfilter_operations *ops)
 	    strlen(ops->name) > BLKFILTER_NAME_LENGTH ||
 	    !ops->attach || !ops->detach)
 		return -EINVAL;
-	if (!ops->filter_bio && (atomic || !ops->submit_bio))
+	if (!ops->filter_bio && !ops->last_step && (atomic || !ops->submit_bio))
 		return -EINVAL;
-	if (!atomic && (ops->flags & BLKFILTER_SEES_RELEASED))
+	if (!ops->last_step && (ops->flags & BLKFILTER_DENIES))
 		return -EINVAL;
 
 	mutex_lock(&registry_lock);

@@ -55,9 +55,20 @@ DEFINE_HASHTABLE(stacks, 10);
 	hash_for_each_possible(stacks, att, node, (unsigned long)(gendisk))	\
 		if ((att)->disk != (gendisk)) {} else
 
-static bool may_sleep(const struct blkfilter_operations *ops)
+/* The hooks that a filter needs. */
+static unsigned int hooks_of(const struct blkfilter_operations *ops)
 {
-	return !(ops->flags & BLKFILTER_ATOMIC);
+	unsigned int hooks = 0;
+
+	if (ops->filter_bio || !ops->last_step)
+		hooks |= HOOK_ENTRY;
+	if ((hooks & HOOK_ENTRY) && !(ops->flags & BLKFILTER_ATOMIC))
+		hooks |= HOOK_REDIRECT;
+	if (ops->last_step)
+		hooks |= HOOK_LAST;
+	if (ops->flags & BLKFILTER_DENIES)
+		hooks |= HOOK_DENY;
+	return hooks;
 }
 
 /* ---- The end of an attachment ------------------------------------------ */
@@ -69,7 +80,7 @@ static void attachment_free(struct blkfilter_attachment *att)
 	struct completion *freed = att->freed;
 
 	ops->detach(att->flt);
-	hook_put(may_sleep(ops));
+	hook_put(hooks_of(ops));
 	registry_put(ops);
 	put_device(&att->bdev->bd_device);
 	free_percpu(att->bios);
@@ -221,7 +232,7 @@ int stack_attach(struct block_device *bdev, struct blkfilter_operations *ops, u6
 		goto free;
 	}
 
-	ret = hook_get(may_sleep(ops));
+	ret = hook_get(hooks_of(ops));
 	if (ret)
 		goto free;
 
@@ -239,6 +250,7 @@ int stack_attach(struct block_device *bdev, struct blkfilter_operations *ops, u6
 	att->flt->ops = ops;
 	att->flt->attachment = att;
 	att->filter_bio = ops->filter_bio;
+	att->last_step = ops->last_step;
 	att->flags = ops->flags;
 
 	__module_get(ops->owner);
@@ -260,7 +272,7 @@ int stack_attach(struct block_device *bdev, struct blkfilter_operations *ops, u6
 	return 0;
 
 unhook:
-	hook_put(may_sleep(ops));
+	hook_put(hooks_of(ops));
 free:
 	free_percpu(att->bios);
 	kfree(att);

@@ -42,6 +42,7 @@ static inline bool place_below(const struct place *a, const struct place *b)
  * @flt: the filter's own
  * @filter_bio: copied from its operations, so that all that a bio needs is in one
  *	cache line
+ * @last_step: likewise
  * @flags: likewise
  * @place: in the stack
  * @users: 1 while in the table, 1 for each CTL, and 1 for all bios that sleep
@@ -62,6 +63,8 @@ struct blkfilter_attachment {
 	struct blkfilter *flt;
 	bool (*filter_bio)(struct blkfilter *flt, struct bio *bio,
 			   struct blkfilter_range range);
+	blk_status_t (*last_step)(struct blkfilter *flt, struct bio *bio,
+				  struct blkfilter_range range);
 	unsigned int flags;
 	struct place place;
 	refcount_t users;

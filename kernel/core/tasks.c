@@ -25,8 +25,8 @@
 /**
  * struct tasks_waiter - somebody who waits
  * @link: in @abandoned
- * @rcu: completed by RCU's own callback. Any other one would be called a quarter of a second
- *	later, since 6.8, to save power
+ * @rcu: completed by RCU's own callback: newer kernels call any other one a quarter of a
+ *	second later
  */
 struct tasks_waiter {
 	struct list_head link;
@@ -51,30 +51,11 @@ static void abandoned_free(bool all)
 	spin_unlock(&abandoned_lock);
 }
 
-/* Who has not slept since RCU began to wait for it? */
-static void tasks_name(void)
-{
-#ifdef CONFIG_TASKS_RCU
-	struct task_struct *process, *task;
-	int named = 0;
-
-	pr_warn("cannot wait any longer for every task to sleep or to leave the kernel\n");
-	rcu_read_lock();
-	for_each_process_thread(process, task) {
-		if (!READ_ONCE(task->rcu_tasks_holdout) || named++ >= NAMED)
-			continue;
-		pr_warn("%s (%d) of process %s (%d) has done neither: end it, or its io_uring polling\n",
-			task->comm, task_pid_nr(task), process->comm, task_pid_nr(process));
-	}
-	rcu_read_unlock();
-#endif
-}
-
 /*
  * tasks_wait() - wait until each task has slept or left the kernel
  *
  * Return: 0; -EINTR when the task is being killed; -ENOMEM; -ETIMEDOUT after @timeout
- * jiffies, and the kernel's log names who has not
+ * jiffies
  */
 int tasks_wait(unsigned long timeout)
 {
@@ -100,9 +81,26 @@ int tasks_wait(unsigned long timeout)
 	spin_lock(&abandoned_lock);
 	list_add(&waiter->link, &abandoned);
 	spin_unlock(&abandoned_lock);
-	if (!left)
-		tasks_name();
 	return left ? -EINTR : -ETIMEDOUT;
+}
+
+/* tasks_name() - say in the log who has not slept since RCU began to wait for it */
+void tasks_name(void)
+{
+#ifdef CONFIG_TASKS_RCU
+	struct task_struct *process, *task;
+	int named = 0;
+
+	pr_warn("cannot wait any longer for every task to sleep or to leave the kernel\n");
+	rcu_read_lock();
+	for_each_process_thread(process, task) {
+		if (!READ_ONCE(task->rcu_tasks_holdout) || named++ >= NAMED)
+			continue;
+		pr_warn("%s (%d) of process %s (%d) has done neither: end it, or its io_uring polling\n",
+			task->comm, task_pid_nr(task), process->comm, task_pid_nr(process));
+	}
+	rcu_read_unlock();
+#endif
 }
 
 /* tasks_stop() - at exit: wait for those that were given up on, for as long as it takes */

@@ -8,7 +8,7 @@
  * Within a disk the partitions' filters stand before the whole disk's, and higher
  * altitudes before lower ones; a walk follows that order.
  *
- * There are two walks. Where all filters that a bio concerns are atomic it runs
+ * Where a bio is submitted there are two walks. Where all filters that a bio concerns are atomic it runs
  * inside the ftrace callback, with preemption disabled, takes no lock and writes
  * to no shared memory. Where one may sleep, hold or consume the bio, the task was
  * redirected here by the hook, and the bio goes on to submit_bio_noacct() at the
@@ -18,22 +18,18 @@
  *
  *	BIO_REMAPPED tells a bio that has met this device's filters; the hook leaves
  *	out bios that carry it. The kernel sets it on a partition's bio right after
- *	the hook, this file sets it on a whole disk's where a filter must not be shown
- *	one twice, and bio_set_dev() clears it when a stacking driver sends the bio on
- *	to another device. Remainders of a split and requeued bios carry it along.
+ *	the hook, this file sets it on a whole disk's, and bio_set_dev() clears it when
+ *	a stacking driver sends the bio on to another device. Remainders of a split and
+ *	requeued bios carry it along.
  *
- * Again
+ * The last step
  *
- *	Draining (drain.c) waits for bios that have passed the hook, but not for one
- *	that somebody holds back on its way to the device: a filter that sleeps over
- *	it, blk-throttle, a device-mapper device that is suspended, md until a flush is
- *	done, a task that sleeps in the driver of a device above. By the time that it
- *	goes on, the epoch that cbt has marked its block in may be over. So filters that
- *	ask for it (SEES_RELEASED) are shown such a bio again when it goes on, from where
- *	to its queue (or to the statistics that it is counted by) the task does not
- *	sleep. Too often does no harm there: remainders of a split are shown to them
- *	again, too. A filter that does not ask, attached above while a bio is in
- *	another's hands, does not see that bio.
+ *	Between that and its queue a bio may be held back: by a filter that sleeps over
+ *	it, blk-throttle, a device-mapper device that is suspended, a task that sleeps
+ *	in the driver of a device above. So a filter to which the moment of a write
+ *	matters looks at its last step instead (last_step), behind all of these: cbt,
+ *	for the epoch that it marks a block in may be over by then, and guard, whose
+ *	rules may be others by then. What comes there twice is shown twice.
  */
 #include <linux/blkdev.h>
 #include <linux/export.h>
@@ -125,6 +121,17 @@ static bool notrace is_atomic(const struct blkfilter_attachment *att)
 	return att->flags & BLKFILTER_ATOMIC;
 }
 
+/* Does a filter look at bios where they are submitted? Some look at the last step only. */
+static bool notrace looks_at_entry(const struct blkfilter_attachment *att)
+{
+	return att->filter_bio || !att->last_step;
+}
+
+static bool notrace may_sleep(const struct blkfilter_attachment *att)
+{
+	return looks_at_entry(att) && !is_atomic(att);
+}
+
 /* ---- Inside the hook --------------------------------------------------- */
 
 /*
@@ -137,33 +144,46 @@ void notrace walk_atomic(struct bio *bio)
 {
 	struct blkfilter_attachment *att;
 	struct blkfilter_range range;
-	unsigned int common = BLKFILTER_SEES_RELEASED;
 
 	stack_for_each_rcu(att, bio->bi_bdev->bd_disk) {
-		common &= att->flags;
-		if (likely(is_atomic(att)) && bio_concerns(bio, att, &range))
+		if (is_atomic(att) && att->filter_bio && bio_concerns(bio, att, &range))
 			att->filter_bio(att->flt, bio, range);
 	}
-	/* Where all are shown again what comes again, nothing tells that it does. */
-	if (!common)
-		bio_set_met(bio);
+	bio_set_met(bio);
 }
 
 /*
- * walk_again() - a bio goes on that may have been held back
+ * walk_last() - show a bio to the filters that look at its last step
  *
- * Shown to the filters that its time matters to, whatever their altitude. With
- * preemption disabled.
+ * With preemption disabled. walk_denied() asks those that may deny it.
  */
-void notrace walk_again(struct bio *bio)
+void notrace walk_last(struct bio *bio)
 {
 	struct blkfilter_attachment *att;
 	struct blkfilter_range range;
 
 	stack_for_each_rcu(att, bio->bi_bdev->bd_disk) {
-		if ((att->flags & BLKFILTER_SEES_RELEASED) && bio_concerns(bio, att, &range))
-			att->filter_bio(att->flt, bio, range);
+		if (likely(att->last_step) && !(att->flags & BLKFILTER_DENIES) &&
+		    bio_concerns(bio, att, &range))
+			att->last_step(att->flt, bio, range);
 	}
+}
+
+/* walk_denied() - what a bio is to fail with at its last step. No preemption */
+blk_status_t notrace walk_denied(struct bio *bio)
+{
+	struct blkfilter_attachment *att;
+	struct blkfilter_range range;
+	blk_status_t status;
+
+	stack_for_each_rcu(att, bio->bi_bdev->bd_disk) {
+		if (!(att->flags & BLKFILTER_DENIES) || !bio_concerns(bio, att, &range))
+			continue;
+		status = att->last_step(att->flt, bio, range);
+		if (status != BLK_STS_OK)
+			return status;
+	}
+	return BLK_STS_OK;
 }
 
 /* Is there a filter below @place that may sleep over a bio? No preemption. */
@@ -173,7 +193,7 @@ static bool notrace may_sleep_below(struct bio *bio, const struct place *place)
 	struct blkfilter_range range;
 
 	stack_for_each_rcu(att, bio->bi_bdev->bd_disk) {
-		if (!is_atomic(att) && place_below(&att->place, place) &&
+		if (may_sleep(att) && place_below(&att->place, place) &&
 		    bio_concerns(bio, att, &range))
 			return true;
 	}
@@ -198,7 +218,8 @@ static struct blkfilter_attachment *walk_next(struct bio *bio, const struct plac
 	struct blkfilter_attachment *att;
 
 	stack_for_each_rcu(att, bio->bi_bdev->bd_disk) {
-		if (place_below(&att->place, place) && bio_concerns(bio, att, range))
+		if (looks_at_entry(att) && place_below(&att->place, place) &&
+		    bio_concerns(bio, att, range))
 			return att;
 	}
 	return NULL;
@@ -218,7 +239,7 @@ static bool ask(struct blkfilter_attachment *att, struct bio *bio,
  * not wait is sent back before any filter has seen it: its submitter comes again
  * from where it may.
  */
-static void walk_down(struct bio *bio, struct place place, bool released)
+static void walk_down(struct bio *bio, struct place place)
 {
 	struct blkfilter_attachment *att;
 	struct blkfilter_range range;
@@ -248,11 +269,8 @@ static void walk_down(struct bio *bio, struct place place, bool released)
 		stack_put_bio(att);
 		if (consumed)
 			return;
-		released = true;
 		preempt_disable();
 	}
-	if (released)
-		walk_again(bio);
 	bio_set_met(bio);
 	preempt_enable();
 
@@ -264,7 +282,7 @@ static void walk_down(struct bio *bio, struct place place, bool released)
 /* walk_redirected() - in place of submit_bio_noacct() */
 void walk_redirected(struct bio *bio)
 {
-	walk_down(bio, PLACE_TOP, false);
+	walk_down(bio, PLACE_TOP);
 }
 
 /**
@@ -277,7 +295,7 @@ void walk_redirected(struct bio *bio)
  */
 void blkfilter_submit_below(struct blkfilter *flt, struct bio *bio)
 {
-	walk_down(bio, flt->attachment->place, true);
+	walk_down(bio, flt->attachment->place);
 	barrier();
 }
 EXPORT_SYMBOL_GPL(blkfilter_submit_below);

@@ -19,9 +19,10 @@ static __always_inline bool walk_has_nobody(const struct bio *bio)
 }
 
 void walk_atomic(struct bio *bio);
-void walk_again(struct bio *bio);
 bool walk_may_sleep(struct bio *bio);
 void walk_redirected(struct bio *bio);
+void walk_last(struct bio *bio);
+blk_status_t walk_denied(struct bio *bio);
 
 void walk_bypassed(struct gendisk *disk);
 void walk_resized(struct gendisk *disk, int partno, sector_t sectors);

@@ -52,7 +52,9 @@ static struct guard_rules *rules_from_user(const struct blkfilter_guard_rules *a
  *
  * - held: let go when the rules are replaced. hold_bio() holds none by the old ones
  *   after that;
- * - on their way to the device: blkfilter_drain() waits for them.
+ * - held back by others, or what is left of a split: the new rules are asked at their
+ *   last step;
+ * - on their way to the device behind that: blkfilter_drain() waits for them.
  */
 static int guard_set_rules(struct guard *guard, struct blkfilter_guard_rules *arg)
 {

@@ -121,6 +121,7 @@ void hold_replace_rules(struct guard *guard, struct guard_rules *rules)
 	hold_send(guard, delayed);
 	/* The worker may be about to send more: those are neither held nor in flight. */
 	flush_work(&guard->release.work);
+	rcu_assign_pointer(guard->enforced, rules);
 }
 
 /*

@@ -197,3 +197,39 @@ struct guard_verdict rules_judge(struct guard *guard, struct bio *bio,
 	rcu_read_unlock();
 	return verdict;
 }
+
+static bool always_denies(const struct blkfilter_guard_rule *rule)
+{
+	return rule->action == BLKFILTER_GUARD_DENY && !rule->pid &&
+	       rule->chance == BLKFILTER_GUARD_ALWAYS;
+}
+
+/*
+ * rules_enforce() - does a bio that was let pass have to fail now?
+ *
+ * The rules may be others than those that let it pass: it was held back since, or is what
+ * is left of a split. Where they are the same, the answer must be the same. So a rule that
+ * may have let it pass ends the search, whatever stands below it: one that asks for a
+ * process or for chance, or for sectors, which may have been in another part of a split.
+ */
+blk_status_t rules_enforce(struct guard *guard, struct bio *bio, struct blkfilter_range range)
+{
+	const struct blkfilter_guard_rule *rule;
+	u32 operations = bio_operations(bio);
+	blk_status_t status = BLK_STS_OK;
+	struct guard_rules *rules;
+
+	rcu_read_lock();
+	rules = rcu_dereference(guard->enforced);
+	rule = rules->rules;
+	while (!(rule->operations & operations) ||
+	       (rule->cgroup && !of_cgroup(bio, rule->cgroup)) ||
+	       (always_denies(rule) && !touches(rule, range)))
+		rule++;
+	if (always_denies(rule)) {
+		this_cpu_inc(rules->counters[rule - rules->rules]);
+		status = errno_to_blk_status(-(int)rule->argument);
+	}
+	rcu_read_unlock();
+	return status;
+}

@@ -5,6 +5,7 @@
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { release } from 'node:os';
+import { basename } from 'node:path';
 import { after, afterEach, before, describe, it } from 'node:test';
 
 import { open, readOnly, type BlockDevice, type Guard, type GuardOptions, type GuardRule } from 'blkfilter';
@@ -13,6 +14,7 @@ import { native, type NativeRule } from '#lib/native.js';
 import { Actor, loadActors, unloadActors } from './support/actor.js';
 import { dmCreate, dmRemove, filters, mdCreate, mdStop, partition, unpartition } from './support/devices.js';
 import { collected, union } from './support/extents.js';
+import { Nulls } from './support/nulls.js';
 import { clearDisks, prepareStacks, rows } from './support/paths.js';
 import { plug, unplug, unplugAll } from './support/plug.js';
 import { attempt, program, run, sh, until } from './support/run.js';
@@ -74,6 +76,31 @@ describe('guard', () => {
         assert.deepEqual(await guard.counters(), { rules: [], default: { action: 'pass', applied: 0 }, held: 0 });
         assert.equal(write(DISK).status, 0);
       }));
+
+    it('deny what is left of a write that is going on, piece by piece', async () => {
+      // 256 pieces of 50 ms each, one at a time, so that most of it is still to come.
+      const nulls = new Nulls(1, { irqmode: 2, completion_nsec: 50_000_000, hw_queue_depth: 1, blocksize: 4096 });
+      const [path] = nulls.devices as [string];
+      try {
+        sh(`echo 4 > /sys/block/${basename(path)}/queue/max_sectors_kb; echo none > /sys/block/${basename(path)}/queue/scheduler`);
+        await guarded(path, {}, async (guard) => {
+          const written = (): number => statistics(path).written;
+          const before = written();
+          const writer = inBackground('dd', 'if=/dev/zero', `of=${path}`, 'oflag=direct', 'bs=1M', 'count=1', 'status=none');
+          await until('the first pieces', () => written() - before >= 32);
+          await guard.setRules({ rules: [readOnly] });
+          const then = written();
+          const { status, output } = await writer;
+          assert.equal(written(), then, 'written although it is denied');
+          assert.ok(then - before < 2048, 'the write was over before it could be denied');
+          assert.notEqual(status, 0);
+          assert.match(output, /Input\/output error/);
+        });
+      } finally {
+        nulls.powerOff();
+        nulls.remove();
+      }
+    });
 
     it('come back as they were given', async () => {
       const rules: GuardRule[] = [
