@@ -99,6 +99,11 @@ export const notLoaded = {
 const asRoot = 'run it as root (it needs CAP_SYS_ADMIN)';
 const seeStatus = ({ path }: CallContext): string => `\`blkfilter status ${path}\` lists what is attached`;
 
+/** Until 6.11 md does not know what was begun while they were off. */
+const statisticsOn =
+  'switch them on, `echo 1 > /sys/block/NAME/queue/iostats`; if they are on, or `dmesg` says that they were off for a while, ' +
+  'stop and start the array';
+
 /** What a code means whichever request it answers. */
 const anyRequest: Record<string, Explain> = {
   EPERM: () => ({ reason: 'operation not permitted', hint: asRoot }),
@@ -110,12 +115,12 @@ const anyRequest: Record<string, Explain> = {
     hint: 'they are of another version: `blkfilter doctor` tells which, and what to type',
   }),
   ETIMEDOUT: () => ({
-    reason: 'requests stayed in flight for half a minute',
-    hint: 'the disk or what lies below it hangs: `dmesg` may tell; try again when it answers',
+    reason: 'requests stayed in flight for half a minute, or a task kept the kernel from knowing that they did not',
+    hint: '`dmesg` names such a task: end it; else the disk or what lies below it hangs: try again when it answers',
   }),
   ENOTSUP: () => ({
-    reason: "what is in flight cannot be known, because the device's I/O statistics are off, or, of an NVMe disk of several paths, do not tell",
-    hint: 'switch them on: `echo 1 > /sys/block/NAME/queue/iostats`; for NVMe boot with `nvme_core.multipath=N`',
+    reason: "what is in flight cannot be known, because the device's I/O statistics are or were off, or, of an NVMe disk of several paths, do not tell",
+    hint: `${statisticsOn}; for NVMe boot with \`nvme_core.multipath=N\``,
   }),
 };
 
@@ -210,13 +215,13 @@ const requests: Record<string, Record<string, Explain>> = {
     }),
     ETIMEDOUT: () => ({
       reason: 'guard is attached and the new rules are in force, but requests from before them are still in flight',
-      hint: 'the disk or what lies below it hangs: `dmesg` may tell; set the rules again to wait once more',
+      hint: 'a task that `dmesg` names, the disk, or what lies below it hangs; set the rules again to wait once more',
     }),
     ENOTSUP: () => ({
       reason:
         'guard is attached and the new rules are in force, but whether requests from before them are still in flight ' +
-        "cannot be known, because the device's I/O statistics are off",
-      hint: 'switch them on, `echo 1 > /sys/block/NAME/queue/iostats`, and set the rules again',
+        "cannot be known, because the device's I/O statistics are or were off",
+      hint: `${statisticsOn}; then set the rules again`,
     }),
   },
   BLKFILTER_GUARD_GET_RULES: anyCtl,

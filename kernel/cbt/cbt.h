@@ -48,6 +48,7 @@ static inline struct cbt_map *cbt_map(struct cbt *cbt)
 
 void cbt_settle(struct cbt *cbt);
 int cbt_options(struct blkfilter *flt, const char *options);
+bool cbt_mark_slowly(struct cbt *cbt, sector_t sector, sector_t end, bool killable);
 int cbt_ctl(struct blkfilter *flt, const unsigned int cmd, __u8 __user *buf,
 	    __u32 *plen);
 

@@ -126,28 +126,15 @@ static int cbt_mark(struct cbt *cbt, void *arg)
 {
 	struct blkfilter_cbt_extent *extent = arg;
 	sector_t sectors = bdev_nr_sectors(cbt->bdev);
-	sector_t sector = extent->sector, end;
-	int ret = 0;
+	bool done;
 
 	if (!extent->count || extent->sector >= sectors ||
 	    extent->count > sectors - extent->sector)
 		return -EINVAL;
-	end = extent->sector + extent->count;
-
-	/* In pieces, to let others run; each a whole area of the map where it can. */
 	down_read(&cbt->lock);
-	while (sector < end && !ret) {
-		struct cbt_map *map = cbt_map(cbt);
-		sector_t next = min(end, map_area_end(map, sector));
-
-		map_mark(map, sector, next - sector, READ_ONCE(cbt->epoch));
-		sector = next;
-		cond_resched();
-		if (fatal_signal_pending(current))
-			ret = -EINTR;
-	}
+	done = cbt_mark_slowly(cbt, extent->sector, extent->sector + extent->count, true);
 	up_read(&cbt->lock);
-	return ret;
+	return done ? 0 : -EINTR;
 }
 
 /* ---- CHECKPOINT ---------------------------------------------------------- */

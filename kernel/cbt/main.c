@@ -7,6 +7,7 @@
  * epoch, and none disturbs another.
  */
 #include <linux/module.h>
+#include <linux/sched/signal.h>
 #include <linux/slab.h>
 
 #include "cbt.h"
@@ -79,12 +80,32 @@ static u64 cbt_medium(struct cbt *cbt)
 	return READ_ONCE(READ_ONCE(cbt->bdev)->bd_disk->diskseq);
 }
 
+/*
+ * cbt_mark_slowly() - mark an extent of any size, and let others run meanwhile
+ *
+ * For whoever holds @lock. With @killable it stops when the task is being killed: false then.
+ */
+bool cbt_mark_slowly(struct cbt *cbt, sector_t sector, sector_t end, bool killable)
+{
+	struct cbt_map *map = cbt_map(cbt);
+	sector_t next;
+
+	for (; sector < end; sector = next) {
+		next = map_piece_end(map, sector, end);
+		map_mark(map, sector, next - sector, READ_ONCE(cbt->epoch));
+		cond_resched();
+		if (killable && fatal_signal_pending(current))
+			return false;
+	}
+	return true;
+}
+
 /* Nothing is known of @sector and what follows: it is changed. */
 static void cbt_distrust(struct cbt *cbt, sector_t sector)
 {
 	/* Whoever marks what lies there, by the map as it was, has done so. */
 	synchronize_rcu();
-	map_mark(cbt_map(cbt), sector, LLONG_MAX - sector, READ_ONCE(cbt->epoch));
+	cbt_mark_slowly(cbt, sector, LLONG_MAX, false);
 }
 
 static void cbt_begin_generation(struct cbt *cbt, u32 gap)

@@ -32,6 +32,8 @@
  *	set_capacity,		seen: devices that grow and shrink
  *	set_capacity_and_notify,
  *	bdev_resize_partition
+ *	queue_iostats_store	seen, on kernels where md has only its statistics to tell
+ *				what is in flight: that they are switched
  *
  * Those of which nothing else is said are hooked as long as the module is loaded.
  * PERMANENT keeps the sysctl kernel.ftrace_enabled from switching them off. A hooked
@@ -70,9 +72,11 @@
 #include <linux/workqueue.h>
 
 #include "compat.h"
+#include "drain.h"
 #include "hook.h"
 #include "passthrough.h"
 #include "symbols.h"
+#include "tasks.h"
 #include "walk.h"
 
 #define HOOK_FUNCTIONS	5
@@ -171,6 +175,7 @@ static void notrace submit_bio_callback(unsigned long ip, unsigned long parent_i
 
 	if (walk_has_nobody(bio) || bio_flagged(bio, BIO_REMAPPED))
 		return;
+	drain_readahead(bio);
 	if (static_branch_unlikely(&bios_redirected) &&
 	    (within_module(parent_ip, THIS_MODULE) ||
 	     compat_ftrace_ip(fregs) == (unsigned long)submit_bio_entry))
@@ -203,6 +208,7 @@ static void notrace last_step_callback(unsigned long ip, unsigned long parent_ip
 
 	if (walk_has_nobody(bio))
 		return;
+	drain_readahead(bio);
 	preempt_disable_notrace();
 	walk_last(bio);
 	preempt_enable_notrace();
@@ -414,12 +420,30 @@ static struct hook see_hook = {
 	},
 };
 
+#if !COMPAT_MD_COUNTS
+static void notrace switched_callback(unsigned long ip, unsigned long parent_ip,
+				      struct ftrace_ops *ops, struct ftrace_regs *fregs)
+{
+	struct request_queue *q = (struct request_queue *)compat_ftrace_arg(fregs, 0);
+
+	drain_switched(q->disk);
+}
+
+static struct hook switched_hook = {
+	.ops = SEE_OPS(switched_callback),
+	.functions = { LOCAL(queue_iostats_store, submit_bio_noacct) },
+};
+#endif
+
 /* ---- Placing and removing ---------------------------------------------- */
 
 /* Hooked as long as the module is loaded. */
 static struct hook *const lasting_hooks[] = {
 #ifdef HAVE_rw_page
 	&rw_page_hook,
+#endif
+#if !COMPAT_MD_COUNTS
+	&switched_hook,
 #endif
 	&see_hook, &redirect_hook,
 };
@@ -523,10 +547,24 @@ static DEFINE_MUTEX(hook_lock);
  */
 #define HOOK_LINGERS	HZ
 
+static void hook_unused(struct work_struct *work);
+static DECLARE_DELAYED_WORK(hook_unused_work, hook_unused);
+
+/*
+ * For that, ftrace waits as long as the slowest task takes, under a lock that placing hooks
+ * takes as well, and much else. So we wait first, under none.
+ */
+#define HOOK_WAITS	(600 * HZ)
+#define HOOK_SAYS	(30 * HZ)
+
 static void hook_unused(struct work_struct *work)
 {
 	struct bio_hook *h;
 
+	if (tasks_wait(HOOK_WAITS)) {
+		schedule_delayed_work(&hook_unused_work, HOOK_LINGERS);
+		return;
+	}
 	mutex_lock(&hook_lock);
 	for (h = bio_hooks + ARRAY_SIZE(bio_hooks); h-- > bio_hooks; ) {
 		if (h->hooked && !atomic_read(&h->users))
@@ -534,7 +572,6 @@ static void hook_unused(struct work_struct *work)
 	}
 	mutex_unlock(&hook_lock);
 }
-static DECLARE_DELAYED_WORK(hook_unused_work, hook_unused);
 
 /*
  * hook_get() - hook I/O, for one more filter
@@ -577,11 +614,16 @@ void hook_put(unsigned int hooks)
 /*
  * hook_stop() - at exit: after this, no task is in the module's code
  *
- * No filter is attached, because each holds its module, which holds this one.
+ * No filter is attached, because each holds its module, which holds this one. Waits for as
+ * long as the slowest task takes; the log says for which.
  */
 void hook_stop(void)
 {
-	flush_delayed_work(&hook_unused_work);
+	while (tasks_wait(HOOK_SAYS) == -ETIMEDOUT)
+		tasks_name();
+	do {
+		flush_delayed_work(&hook_unused_work);
+	} while (delayed_work_pending(&hook_unused_work));
 	hook_unregister_lasting(ARRAY_SIZE(lasting_hooks));
 	hook_forget_all();
 }

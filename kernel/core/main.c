@@ -14,6 +14,7 @@
 #include "lifecycle.h"
 #include "selftest.h"
 #include "stack.h"
+#include "tasks.h"
 
 static int __init blkfilter_init(void)
 {
@@ -44,6 +45,8 @@ stop_hook:
 stop_lifecycle:
 	lifecycle_stop();
 	stack_stop();
+	drain_stop();
+	tasks_stop();
 stop_content:
 	content_stop();
 	return ret;
@@ -54,6 +57,8 @@ static void __exit blkfilter_exit(void)
 	hook_stop();
 	lifecycle_stop();
 	stack_stop();
+	drain_stop();
+	tasks_stop();
 	content_stop();
 }
 

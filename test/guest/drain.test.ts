@@ -6,6 +6,7 @@ import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
+import { release } from 'node:os';
 import { basename } from 'node:path';
 import { after, before, describe, it } from 'node:test';
 
@@ -286,7 +287,7 @@ describe('a device whose I/O in flight cannot be known', () => {
   });
 
   it('is refused, with what to do; and taken when that is done', async () => {
-    const device = await open('/dev/md0');
+    let device = await open('/dev/md0');
     await assert.rejects(device.attach('cbt'), (error: unknown) => {
       assert.ok(error instanceof BlkfilterError);
       assert.equal(error.code, 'ENOTSUP');
@@ -295,6 +296,14 @@ describe('a device whose I/O in flight cannot be known', () => {
     });
     assert.deepEqual(await device.filters(), []);
     sh('echo 1 > /sys/block/md0/queue/iostats');
+    // Older kernels do not know what began before they were on again (waits.test.ts).
+    if (release().startsWith('6.1.')) {
+      await assert.rejects(device.attach('cbt'), { code: 'ENOTSUP' });
+      await device.close();
+      mdStop('/dev/sda', '/dev/sdb');
+      mdCreate(0, ['/dev/sda', '/dev/sdb']);
+      device = await open('/dev/md0');
+    }
     const tracker = await device.attach('cbt');
     await tracker.checkpoint();
     await tracker.detach();
