@@ -213,6 +213,7 @@ const requests: Record<string, Record<string, Explain>> = {
       reason: 'the epoch is not in the list',
       hint: 'the kernel keeps epochs with a name, and the newest of the others: `blkfilter info` lists them',
     }),
+    EEXIST: () => ({ reason: 'the epoch has another name', hint: 'take a checkpoint of its own for this name' }),
     ENOSPC: () => ({
       reason: 'the device has as many named epochs as it can have',
       hint: '`blkfilter info` lists them, `blkfilter forget` drops one',

@@ -10,7 +10,7 @@ import { open, readOnly, type BlockDevice, type Guard, type GuardOptions, type G
 import { native, type NativeRule } from '#lib/native.js';
 
 import { dmCreate, dmRemove, filters, mdCreate, mdStop, partition, unpartition } from './support/devices.js';
-import { collected, union } from './support/extents.js';
+import { collected, markNow, union } from './support/extents.js';
 import { clearDisks, prepareStacks, rows } from './support/paths.js';
 import { plug, unplug, unplugAll } from './support/plug.js';
 import { attempt, program, run, sh, until } from './support/run.js';
@@ -350,10 +350,10 @@ describe('guard', () => {
       assert.equal(status, 0, output);
       assert.ok(rounds > 0);
       await guard.setRules({ rules: [readOnly] });
-      const { epoch } = await tracker.checkpoint();
+      const { mark } = await tracker.checkpoint();
       assert.equal(write(DISK, 'seek=100').status, 1);
-      assert.deepEqual(await collected(tracker.changes({ since: epoch })), [{ sector: 800, count: 8 }]);
-      const changed = union(await collected(tracker.changes({ since: 1 })));
+      assert.deepEqual(await collected(tracker.changes({ since: mark })), [{ sector: 800, count: 8 }]);
+      const changed = union(await collected(tracker.changes({ since: await markNow(tracker) })));
       assert.ok(changed.reduce((sum, { count }) => sum + count, 0) > MIB);
       await guard.detach();
       await tracker.detach();
