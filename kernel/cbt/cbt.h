@@ -8,6 +8,7 @@
 #include <linux/uuid.h>
 #include <uapi/linux/blkfilter/cbt.h>
 
+#include "epochs.h"
 #include "map.h"
 
 /**
@@ -24,6 +25,7 @@
  * @unseen: of the gap that has come since cbt_settle(), or 0
  * @low: the smallest size, in sectors, that the device has had since cbt_settle()
  * @medium: the disk's diskseq
+ * @epochs: those of this generation that readers can begin from
  */
 struct cbt {
 	struct blkfilter flt;
@@ -38,6 +40,7 @@ struct cbt {
 	u32 unseen;
 	u64 low;
 	u64 medium;
+	struct cbt_epochs *epochs;
 };
 
 /* The map, for whoever holds @lock. */

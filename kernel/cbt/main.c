@@ -108,10 +108,15 @@ static void cbt_distrust(struct cbt *cbt, sector_t sector)
 	cbt_mark_slowly(cbt, sector, LLONG_MAX, false);
 }
 
+/*
+ * Its first epoch is the current one. If a checkpoint begins another meanwhile, what
+ * cbt_distrust() marks, which comes later, is marked in that, and is found from both.
+ */
 static void cbt_begin_generation(struct cbt *cbt, u32 gap)
 {
 	uuid_gen(&cbt->generation);
 	cbt->gap = gap;
+	epochs_restart(cbt->epochs, READ_ONCE(cbt->epoch));
 }
 
 static bool cbt_settled(struct cbt *cbt)
@@ -166,7 +171,10 @@ static struct blkfilter *cbt_attach(struct block_device *bdev)
 	if (!cbt)
 		return ERR_PTR(-ENOMEM);
 	map = map_create(bdev_nr_sectors(bdev), BLKFILTER_CBT_BLOCK_SIZE_DEFAULT);
-	if (!map) {
+	cbt->epochs = epochs_create();
+	if (!map || !cbt->epochs) {
+		map_free(map);
+		epochs_free(cbt->epochs);
 		kfree(cbt);
 		return ERR_PTR(-ENOMEM);
 	}
@@ -186,6 +194,7 @@ static void cbt_detach(struct blkfilter *flt)
 	struct cbt *cbt = container_of(flt, struct cbt, flt);
 
 	map_free(rcu_dereference_protected(cbt->map, true));
+	epochs_free(cbt->epochs);
 	kfree(cbt);
 }
 
