@@ -16,7 +16,7 @@ OTHERS ?= $(SUITES)
 SYSTEMS ?= bookworm trixie sid
 
 # The disks that the guest's tests use.
-DISKS := --disk 1G --disk 1G --disk 16T --nvme 1G
+DISKS := --disk 1G --disk 1G --disk 16T --nvme 1G --mmc 64M
 
 MAKEFLAGS += --no-builtin-rules --no-print-directory
 .SILENT:

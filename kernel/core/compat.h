@@ -128,6 +128,23 @@ static inline void compat_bdev_set_read_only(struct block_device *bdev, bool rea
 #endif
 
 /*
+ * Does md count each bio, whatever its I/O statistics say, and lets others wait for them by
+ * mddev_suspend(mddev, interruptible)? It has done since 6.7, but no header tells: this is of
+ * 6.11.
+ */
+#ifdef BLK_FEAT_IO_STAT
+#define COMPAT_MD_COUNTS	1
+#else
+#define COMPAT_MD_COUNTS	0
+#endif
+
+static inline bool compat_is_md(struct gendisk *disk)
+{
+	/* The other major number, of arrays that are named so, is given out anew at each start. */
+	return disk->major == MD_MAJOR || !strncmp(disk->disk_name, "md_d", 4);
+}
+
+/*
  * Do the I/O statistics of a bio-based device tell what is in flight? Since 6.11
  * drivers keep them only where the queue says so; before, all that complete
  * later than in their submit_bio did, md alone by the queue's flag. NVMe's heads of
@@ -143,7 +160,7 @@ static inline bool compat_in_flight_known(struct gendisk *disk)
 	/* Nothing is in flight outside of the submit_bio of a RAM disk. */
 	return bdev_synchronous(disk->part0);
 #else
-	return disk->major != MD_MAJOR;
+	return !compat_is_md(disk);
 #endif
 }
 

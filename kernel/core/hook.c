@@ -15,8 +15,12 @@
  *				that second hook is there while one may
  *	bio_start_io_acct	likewise seen: bios that a bio-based driver has held back
  *				until now
+ *	blk_insert_cloned_request
+ *				redirected for disks that have a filter: by it multipath
+ *				puts requests on its paths, without a bio; hooked while
+ *				a filter is attached
  *	blkdev_ioctl,		our three commands are redirected to ioctl_serve(), all
- *	compat_blkdev_ioctl	others go on untouched
+ *	compat_blkdev_ioctl	others go on untouched; commands to a stacked device are seen
  *	del_gendisk,		redirected to lifecycle.c, which calls them itself in
  *	blk_mark_disk_dead,	the midst of what it has to do
  *	bdev_disk_changed
@@ -28,6 +32,8 @@
  *	set_capacity,		seen: devices that grow and shrink
  *	set_capacity_and_notify,
  *	bdev_resize_partition
+ *	queue_iostats_store	seen, on kernels where md has only its statistics to tell
+ *				what is in flight: that they are switched
  *
  * Those of which nothing else is said are hooked as long as the module is loaded.
  * PERMANENT keeps the sysctl kernel.ftrace_enabled from switching them off. A hooked
@@ -66,8 +72,11 @@
 #include <linux/workqueue.h>
 
 #include "compat.h"
+#include "drain.h"
 #include "hook.h"
+#include "passthrough.h"
 #include "symbols.h"
+#include "tasks.h"
 #include "walk.h"
 
 #define HOOK_FUNCTIONS	5
@@ -166,6 +175,7 @@ static void notrace submit_bio_callback(unsigned long ip, unsigned long parent_i
 
 	if (walk_has_nobody(bio) || bio_flagged(bio, BIO_REMAPPED))
 		return;
+	drain_readahead(bio);
 	if (static_branch_unlikely(&bios_redirected) &&
 	    (within_module(parent_ip, THIS_MODULE) ||
 	     compat_ftrace_ip(fregs) == (unsigned long)submit_bio_entry))
@@ -198,6 +208,7 @@ static void notrace last_step_callback(unsigned long ip, unsigned long parent_ip
 
 	if (walk_has_nobody(bio))
 		return;
+	drain_readahead(bio);
 	preempt_disable_notrace();
 	walk_last(bio);
 	preempt_enable_notrace();
@@ -227,8 +238,35 @@ static void notrace deny_callback(unsigned long ip, unsigned long parent_ip,
 	preempt_enable_notrace();
 }
 
+/*
+ * In place of blk_insert_cloned_request(). Preempted in between it changes nothing: whoever
+ * waits for the request waits for its disk's queue, which it has entered already.
+ */
+static blk_status_t notrace request_entry(struct request *rq)
+{
+	blk_status_t status;
+
+	preempt_disable_notrace();
+	status = walk_request(rq);
+	preempt_enable_notrace();
+	if (status == BLK_STS_OK)
+		status = blk_insert_cloned_request(rq);
+	redirect_end();
+	return status;
+}
+
+static void notrace request_callback(unsigned long ip, unsigned long parent_ip,
+				     struct ftrace_ops *ops, struct ftrace_regs *fregs)
+{
+	struct request *rq = (struct request *)compat_ftrace_arg(fregs, 0);
+	struct gendisk *disk = READ_ONCE(rq->q->disk);
+
+	if (disk && !hlist_empty(stack_bucket(disk)) && !within_module(parent_ip, THIS_MODULE))
+		redirect(fregs, request_entry);
+}
+
 /**
- * struct bio_hook - a hook on bios
+ * struct bio_hook - a hook on I/O
  * @hook: what is hooked
  * @users: attached filters that need it; more take hook_lock
  * @hooked: under hook_lock
@@ -260,6 +298,8 @@ static struct bio_hook bio_hooks[] = {
 	{ .hook = { REDIRECT_OPS(deny_callback), {
 		LOCAL(__submit_bio, submit_bio_noacct),
 	} } },
+	/* HOOK_REQUEST */
+	{ .hook = { REDIRECT_OPS(request_callback), { EXPORTED(blk_insert_cloned_request) } } },
 };
 
 /* ---- Redirected as long as the module is loaded ------------------------- */
@@ -307,6 +347,9 @@ static void notrace redirect_callback(unsigned long ip, unsigned long parent_ip,
 		redirect(fregs, mark_dead_entry);
 	else if (ioctl_is_ours(compat_ftrace_arg(fregs, 1)))
 		redirect(fregs, ioctl_entry);
+	else
+		passthrough_ioctl((struct file *)compat_ftrace_arg(fregs, 0),
+				  compat_ftrace_arg(fregs, 1), compat_ftrace_arg(fregs, 2));
 }
 
 static struct hook redirect_hook = {
@@ -350,19 +393,6 @@ static struct hook rw_page_hook = {
 
 /* ---- Seen as long as the module is loaded ------------------------------- */
 
-/* SCSI and NVMe passthrough; what only reads is of no interest. */
-static void notrace see_request(struct request *rq)
-{
-	struct gendisk *disk;
-
-	if (!blkfilter_changes_data(req_op(rq)))
-		return;
-	/* Only looked up, so it may be on its way out. */
-	disk = READ_ONCE(rq->q->disk);
-	if (disk)
-		walk_bypassed(disk);
-}
-
 static void notrace see_callback(unsigned long ip, unsigned long parent_ip,
 				 struct ftrace_ops *ops, struct ftrace_regs *fregs)
 {
@@ -370,7 +400,7 @@ static void notrace see_callback(unsigned long ip, unsigned long parent_ip,
 
 	preempt_disable_notrace();
 	if (entered(ip, blk_execute_rq) || entered(ip, blk_execute_rq_nowait))
-		see_request((struct request *)first);
+		passthrough_request((struct request *)first);
 	else if (entered(ip, set_capacity) || entered(ip, set_capacity_and_notify))
 		walk_resized((struct gendisk *)first, 0, compat_ftrace_arg(fregs, 1));
 	else
@@ -390,12 +420,30 @@ static struct hook see_hook = {
 	},
 };
 
+#if !COMPAT_MD_COUNTS
+static void notrace switched_callback(unsigned long ip, unsigned long parent_ip,
+				      struct ftrace_ops *ops, struct ftrace_regs *fregs)
+{
+	struct request_queue *q = (struct request_queue *)compat_ftrace_arg(fregs, 0);
+
+	drain_switched(q->disk);
+}
+
+static struct hook switched_hook = {
+	.ops = SEE_OPS(switched_callback),
+	.functions = { LOCAL(queue_iostats_store, submit_bio_noacct) },
+};
+#endif
+
 /* ---- Placing and removing ---------------------------------------------- */
 
 /* Hooked as long as the module is loaded. */
 static struct hook *const lasting_hooks[] = {
 #ifdef HAVE_rw_page
 	&rw_page_hook,
+#endif
+#if !COMPAT_MD_COUNTS
+	&switched_hook,
 #endif
 	&see_hook, &redirect_hook,
 };
@@ -499,10 +547,24 @@ static DEFINE_MUTEX(hook_lock);
  */
 #define HOOK_LINGERS	HZ
 
+static void hook_unused(struct work_struct *work);
+static DECLARE_DELAYED_WORK(hook_unused_work, hook_unused);
+
+/*
+ * For that, ftrace waits as long as the slowest task takes, under a lock that placing hooks
+ * takes as well, and much else. So we wait first, under none.
+ */
+#define HOOK_WAITS	(600 * HZ)
+#define HOOK_SAYS	(30 * HZ)
+
 static void hook_unused(struct work_struct *work)
 {
 	struct bio_hook *h;
 
+	if (tasks_wait(HOOK_WAITS)) {
+		schedule_delayed_work(&hook_unused_work, HOOK_LINGERS);
+		return;
+	}
 	mutex_lock(&hook_lock);
 	for (h = bio_hooks + ARRAY_SIZE(bio_hooks); h-- > bio_hooks; ) {
 		if (h->hooked && !atomic_read(&h->users))
@@ -510,7 +572,6 @@ static void hook_unused(struct work_struct *work)
 	}
 	mutex_unlock(&hook_lock);
 }
-static DECLARE_DELAYED_WORK(hook_unused_work, hook_unused);
 
 /*
  * hook_get() - hook I/O, for one more filter
@@ -553,11 +614,16 @@ void hook_put(unsigned int hooks)
 /*
  * hook_stop() - at exit: after this, no task is in the module's code
  *
- * No filter is attached, because each holds its module, which holds this one.
+ * No filter is attached, because each holds its module, which holds this one. Waits for as
+ * long as the slowest task takes; the log says for which.
  */
 void hook_stop(void)
 {
-	flush_delayed_work(&hook_unused_work);
+	while (tasks_wait(HOOK_SAYS) == -ETIMEDOUT)
+		tasks_name();
+	do {
+		flush_delayed_work(&hook_unused_work);
+	} while (delayed_work_pending(&hook_unused_work));
 	hook_unregister_lasting(ARRAY_SIZE(lasting_hooks));
 	hook_forget_all();
 }

@@ -8,18 +8,13 @@
 
 #include <linux/blk-filter.h>
 
+#include "content.h"
 #include "drain.h"
 #include "hook.h"
 #include "lifecycle.h"
 #include "selftest.h"
 #include "stack.h"
-
-static void blkfilter_stop(void)
-{
-	hook_stop();
-	lifecycle_stop();
-	stack_stop();
-}
+#include "tasks.h"
 
 static int __init blkfilter_init(void)
 {
@@ -30,24 +25,41 @@ static int __init blkfilter_init(void)
 		pr_err("kernels with PREEMPT_RT are not supported\n");
 		return -EOPNOTSUPP;
 	}
+	ret = content_start();
+	if (ret)
+		return ret;
 	ret = lifecycle_start();
 	if (ret)
-		return ret;
+		goto stop_content;
 	drain_start();
 	ret = hook_start();
-	if (ret) {
-		lifecycle_stop();
-		return ret;
-	}
+	if (ret)
+		goto stop_lifecycle;
 	ret = selftest_run();
 	if (ret)
-		blkfilter_stop();
+		goto stop_hook;
+	return 0;
+
+stop_hook:
+	hook_stop();
+stop_lifecycle:
+	lifecycle_stop();
+	stack_stop();
+	drain_stop();
+	tasks_stop();
+stop_content:
+	content_stop();
 	return ret;
 }
 
 static void __exit blkfilter_exit(void)
 {
-	blkfilter_stop();
+	hook_stop();
+	lifecycle_stop();
+	stack_stop();
+	drain_stop();
+	tasks_stop();
+	content_stop();
 }
 
 module_init(blkfilter_init);

@@ -41,10 +41,10 @@
 #include <linux/mutex.h>
 #include <linux/slab.h>
 #include <linux/string.h>
-#include <scsi/scsi_device.h>
 
 #include "registry.h"
 #include "rules.h"
+#include "scsi.h"
 
 #define IDENTITY_MAX	256
 
@@ -70,27 +70,17 @@ static void partuuid_of(struct block_device *bdev, char *buf)
 		strscpy(buf, bdev->bd_meta_info->uuid, IDENTITY_MAX);
 }
 
-/*
- * Of what the block layer has no idea SCSI keeps a copy, of the inquiry's page 80.
- * SCSI may be a module, or not there at all, so its devices are told by their type.
- */
-static bool is_scsi_device(const struct device *dev)
-{
-	return dev && dev->type && dev->type->name &&
-	       !strcmp(dev->type->name, "scsi_device") &&
-	       dev->bus && !strcmp(dev->bus->name, "scsi");
-}
-
+/* The block layer has no idea of it; SCSI keeps a copy, of the inquiry's page 80. */
 static void serial_of(struct block_device *bdev, char *buf)
 {
-	struct device *parent = disk_to_dev(bdev->bd_disk)->parent;
+	struct scsi_device *device = scsi_device_of(bdev->bd_disk);
 	const struct scsi_vpd *page;
 	int len;
 
-	if (!is_scsi_device(parent))
+	if (!device)
 		return;
 	rcu_read_lock();
-	page = rcu_dereference(to_scsi_device(parent)->vpd_pg80);
+	page = rcu_dereference(device->vpd_pg80);
 	if (page && page->len > 4) {
 		len = min(page->len - 4, IDENTITY_MAX - 1);
 		memcpy(buf, page->data + 4, len);

@@ -90,9 +90,9 @@ static void test_resized(struct blkfilter *flt, sector_t sectors)
 	testdisk_of(flt)->size = sectors;
 }
 
-static void test_bypassed(struct blkfilter *flt)
+static void test_unseen(struct blkfilter *flt, enum blkfilter_unseen why)
 {
-	testdisk_of(flt)->bypassed++;
+	testdisk_of(flt)->bypassed += why == BLKFILTER_UNSEEN_REQUEST;
 }
 
 static struct blkfilter_operations test_filter = {
@@ -103,7 +103,7 @@ static struct blkfilter_operations test_filter = {
 	.filter_bio = test_filter_bio,
 	.last_step = test_last_step,
 	.resized = test_resized,
-	.bypassed = test_bypassed,
+	.unseen = test_unseen,
 };
 
 /* ---- The disks ----------------------------------------------------------- */

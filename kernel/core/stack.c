@@ -58,7 +58,7 @@ DEFINE_HASHTABLE(stacks, 10);
 /* The hooks that a filter needs. */
 static unsigned int hooks_of(const struct blkfilter_operations *ops)
 {
-	unsigned int hooks = 0;
+	unsigned int hooks = HOOK_REQUEST;
 
 	if (ops->filter_bio || !ops->last_step)
 		hooks |= HOOK_ENTRY;
@@ -83,6 +83,7 @@ static void attachment_free(struct blkfilter_attachment *att)
 	hook_put(hooks_of(ops));
 	registry_put(ops);
 	put_device(&att->bdev->bd_device);
+	content_free(&att->content);
 	free_percpu(att->bios);
 	kfree(att);
 	if (freed)
@@ -295,6 +296,9 @@ int stack_attach(struct block_device *bdev, struct blkfilter_operations *ops,
 		ret = -ENOMEM;
 		goto free;
 	}
+
+	if (ops->unseen)
+		content_init(&att->content, bdev->bd_disk);
 
 	ret = hook_get(hooks_of(ops));
 	if (ret)

@@ -82,7 +82,7 @@ int hold_init(struct guard *guard);
 void hold_exit(struct guard *guard);
 bool hold_bio(struct guard *guard, struct bio *bio, struct guard_verdict verdict);
 void hold_replace_rules(struct guard *guard, struct guard_rules *rules);
-void hold_release_all(struct guard *guard);
+void hold_no_longer(struct guard *guard);
 u32 hold_count(struct guard *guard);
 
 void guard_replace_rules(struct guard *guard, struct guard_rules *new);

@@ -40,12 +40,7 @@ static blk_status_t guard_last_step(struct blkfilter *flt, struct bio *bio,
 /* What is denied stays so to the end; what is delayed must not keep the device up. */
 static void guard_device_removed(struct blkfilter *flt, bool surprise)
 {
-	struct guard *guard = container_of(flt, struct guard, flt);
-
-	spin_lock(&guard->held_lock);
-	guard->going = true;
-	spin_unlock(&guard->held_lock);
-	hold_release_all(guard);
+	hold_no_longer(container_of(flt, struct guard, flt));
 }
 
 static void guard_moved(struct blkfilter *flt, struct block_device *bdev)

@@ -35,7 +35,7 @@ describe('the configuration', () => {
   const wrong: [unknown, RegExp][] = [
     ['{', /it is no JSON/],
     [{ rule: [] }, /unknown option 'rule'/],
-    [{ rules: [{ filter: 'cbt' }] }, /rules\.0: give at least one of name/],
+    [{ rules: [{ filter: 'cbt' }] }, /rules\.0: give at least one of kind, name/],
     [{ rules: [{ filter: 'guard', name: 'sd*' }] }, /rules\.0\.options\.rules: guard needs rules here/],
     [{ rules: [{ filter: 'cbt', name: 'sd*', options: { blockSize: '5KiB' } }] }, /rules\.0\.options\.blockSize: not a power/],
     [{ devices: [{ device: 'sdb', filter: 'cbt' }] }, /devices\.0\.device: the path of a device/],
