@@ -74,11 +74,11 @@ static inline u8 bdev_partno(const struct block_device *bdev)
 #endif
 
 #ifdef HAVE_alloc_disk_limits
-#define compat_alloc_disk()			blk_alloc_disk(NULL, NUMA_NO_NODE)
-#define compat_alloc_mq_disk(tags, queuedata)	blk_mq_alloc_disk(tags, NULL, queuedata)
+#define compat_alloc_disk()		blk_alloc_disk(NULL, NUMA_NO_NODE)
+#define compat_alloc_queue(tags)	blk_mq_alloc_queue(tags, NULL, NULL)
 #else
-#define compat_alloc_disk()			blk_alloc_disk(NUMA_NO_NODE)
-#define compat_alloc_mq_disk(tags, queuedata)	blk_mq_alloc_disk(tags, queuedata)
+#define compat_alloc_disk()		blk_alloc_disk(NUMA_NO_NODE)
+#define compat_alloc_queue(tags)	blk_mq_init_queue(tags)
 #endif
 
 /* What add_disk() notes of a disk whose driver takes bios: until 6.1 nothing. */

@@ -141,18 +141,29 @@ static const struct blk_mq_ops queue_operations = {
 };
 
 /*
- * Make a disk that hangs below @test, if not NULL, another one. The upper one has a queue
- * for requests as well: where a kernel should not find its submit_bio, they go there.
+ * Make a disk that sends bios on to the one @below, or is the lowest. The upper one has a
+ * queue for requests as well: where a kernel should not find its submit_bio, they go there.
+ *
+ * The queue is not the disk's own, as in SCSI: a disk that was never added may leave its
+ * timer behind when it goes.
  */
 static int testdisk_start(struct testdisk *test, struct blk_mq_tag_set *tags,
 			  struct testdisk *below)
 {
-	struct gendisk *disk = compat_alloc_mq_disk(tags, test);
+	static struct lock_class_key key;
+	struct request_queue *q = compat_alloc_queue(tags);
+	struct gendisk *disk;
 	u64 id;
 	int ret;
 
-	if (IS_ERR(disk))
-		return PTR_ERR(disk);
+	if (IS_ERR(q))
+		return PTR_ERR(q);
+	q->queuedata = test;
+	disk = blk_mq_alloc_disk_for_queue(q, &key);
+	if (!disk) {
+		ret = -ENOMEM;
+		goto put_queue;
+	}
 	disk->fops = below ? &upper_operations : &lower_operations;
 	disk->private_data = test;
 	snprintf(disk->disk_name, DISK_NAME_LEN, "blkfilter-%s", below ? "upper" : "lower");
@@ -162,19 +173,28 @@ static int testdisk_start(struct testdisk *test, struct blk_mq_tag_set *tags,
 	test->below = below;
 	test->disk = disk;
 	ret = stack_attach(disk->part0, &test_filter, NULL, &id);
-	if (ret) {
-		put_disk(disk);
-		test->disk = NULL;
-	}
+	if (!ret)
+		return 0;
+
+	test->disk = NULL;
+	put_disk(disk);
+put_queue:
+	blk_mq_destroy_queue(q);
+	blk_put_queue(q);
 	return ret;
 }
 
 static void testdisk_stop(struct testdisk *test)
 {
+	struct request_queue *q;
+
 	if (!test->disk)
 		return;
 	stack_detach(test->disk->part0, test_filter.name, 0);
+	q = test->disk->queue;
 	put_disk(test->disk);
+	blk_mq_destroy_queue(q);
+	blk_put_queue(q);
 }
 
 /* ---- The test ------------------------------------------------------------ */
