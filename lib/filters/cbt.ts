@@ -3,7 +3,8 @@ import { z } from 'zod';
 
 import { BlkfilterError } from '../errors.js';
 import { ChangeBitmap, ExtentJoiner, type ExtentList } from '../extents.js';
-import { Freeze, type NotFrozen } from '../freeze.js';
+import type { MissingMember } from '../members.js';
+import { atOneMoment, type Frozen } from '../moment.js';
 import { native } from '../native.js';
 import { check, checkAnswer, extent, generation, rangeEndsExactly, signal, size, whole } from '../options.js';
 import { SECTOR_SIZE, formatSize, type Extent } from '../units.js';
@@ -24,7 +25,7 @@ const readOptions = z
   })
   .refine(rangeEndsExactly, 'the range ends beyond any device');
 
-const checkpointOptions = z.strictObject({ freeze: z.boolean().optional() });
+export const checkpointOptions = z.strictObject({ freeze: z.boolean().optional() });
 
 const infoAnswer = z.object({
   sectors: whole,
@@ -82,10 +83,12 @@ export interface CheckpointOptions {
 }
 
 /** A checkpoint for which file systems were to be frozen. */
-export interface FrozenCheckpoint extends Checkpoint {
-  /** Where those are mounted that were frozen. Empty: none is mounted, or they do not know how. */
-  frozen: string[];
-  notFrozen: NotFrozen[];
+export interface FrozenCheckpoint extends Checkpoint, Frozen {
+  /**
+   * Other devices that have a part of what lies on this one, such as of its file system: they have to be turned over in the
+   * same window, by the function `checkpoint`.
+   */
+  missingMembers: MissingMember[];
 }
 
 /** What to read. */
@@ -212,7 +215,7 @@ export class ChangeTracker extends Filter {
   /**
    * Ends the current epoch and starts the next. What changes after this is done is reported as changed since the new
    * epoch, whenever it was submitted.
-   * @returns with `freeze`, which file systems were frozen too
+   * @returns with `freeze` also which file systems were frozen, and which devices would have had to be
    * @throws {BlkfilterError} `EPERM`; `ENOENT` cbt is not attached; `ETIMEDOUT` the disk hangs, or was too slow for the
    *   minute that file systems are frozen at most, and then the epoch has begun; `EPROTO` what freezes was killed, likewise;
    *   `ENOTSUP` the I/O statistics of a device-mapper or RAID device are off;
@@ -222,13 +225,9 @@ export class ChangeTracker extends Filter {
   async checkpoint(options?: CheckpointOptions): Promise<Checkpoint>;
   async checkpoint(options: CheckpointOptions = {}): Promise<Checkpoint | FrozenCheckpoint> {
     if (!check(checkpointOptions, options, 'checkpoint').freeze) return this.#beginEpoch();
-    const freeze = await Freeze.above(await this.connection.kernelName());
-    try {
-      const checkpoint = await this.#beginEpoch();
-      return { ...checkpoint, frozen: freeze?.frozen ?? [], notFrozen: freeze?.failed ?? [] };
-    } finally {
-      await freeze?.thaw();
-    }
+    const name = await this.connection.kernelName();
+    const { result, missing, ...frozen } = await atOneMoment([name], { freeze: true }, () => this.#beginEpoch());
+    return { ...result, ...frozen, missingMembers: missing.get(name) ?? [] };
   }
 
   async #beginEpoch(): Promise<Checkpoint> {
