@@ -15,23 +15,25 @@ interface Part {
   id: string;
 }
 
-/** The volume groups of LVM, by the names of their devices. */
-async function volumeGroups(): Promise<Map<string | undefined, string>> {
-  const lines = (await output('pvs', '--noheadings', '-o', 'pv_name,vg_name,vg_uuid')) ?? '';
-  const groups = lines.split('\n').map(async (line) => {
-    const [path = '', group, uuid] = line.trim().split(/\s+/);
-    // One that is in no group has no more fields.
-    return uuid === undefined ? [] : [[await nameOfNode(path), `LVM ${group} ${uuid}`] as const];
-  });
-  return new Map((await Promise.all(groups)).flat());
+/** The volume groups of LVM, by the UUIDs of their devices. */
+async function volumeGroups(): Promise<Map<string, string>> {
+  const lines = (await output('pvs', '--noheadings', '-o', 'pv_uuid,vg_name,vg_uuid')) ?? '';
+  return new Map(
+    lines.split('\n').flatMap((line) => {
+      const [device, group, uuid] = line.trim().split(/\s+/);
+      // One that is in no group has no more fields.
+      return device === undefined || uuid === undefined ? [] : [[device, `LVM ${group} ${uuid}`] as const];
+    }),
+  );
 }
 
 /** What a device is a part of; undefined when it stands alone. */
-function wholeOf({ TYPE, UUID, UUID_SUB, LOGUUID, EXT_JOURNAL }: Tags, group: string | undefined): string | undefined {
-  if (TYPE === 'LVM2_member') return group;
+function wholeOf(tags: Tags, groups: Map<string, string>): string | undefined {
+  const { TYPE, UUID = '', UUID_SUB, LOGUUID = UUID, EXT_JOURNAL } = tags;
+  if (TYPE === 'LVM2_member') return groups.get(UUID);
   // ext4 and its external journal.
   if (EXT_JOURNAL !== undefined) return `journal ${EXT_JOURNAL}`;
-  if (TYPE === 'jbd') return `journal ${LOGUUID ?? UUID}`;
+  if (TYPE === 'jbd') return `journal ${LOGUUID}`;
   // Parts that have a UUID of their own have that of the whole beside it: btrfs, md and others. md's oldest have not.
   return UUID_SUB !== undefined || TYPE === 'linux_raid_member' ? `${TYPE} ${UUID}` : undefined;
 }
@@ -50,11 +52,11 @@ async function parts(...names: string[]): Promise<Part[]> {
   const paths = names.map((name) => `/dev/${name.replaceAll('!', '/')}`);
   const said = (await output('blkid', '-c', '/dev/null', '-o', 'export', ...paths)) ?? '';
   const devices = said.split('\n\n').map(tagsOf);
-  const groups = devices.some(({ TYPE }) => TYPE === 'LVM2_member') ? await volumeGroups() : undefined;
+  const groups = devices.some(({ TYPE }) => TYPE === 'LVM2_member') ? await volumeGroups() : new Map<string, string>();
   const found = devices.map(async (tags) => {
     const { DEVNAME = '', UUID, UUID_SUB, TYPE } = tags;
     const name = await nameOfNode(DEVNAME);
-    const whole = wholeOf(tags, groups?.get(name));
+    const whole = wholeOf(tags, groups);
     if (whole === undefined || name === undefined) return [];
     return [{ name, whole, id: UUID_SUB ?? (TYPE === 'linux_raid_member' ? name : (UUID ?? name)) }];
   });
