@@ -31,7 +31,7 @@ const devicesSchema = z.array(z.instanceof(BlockDevice)).min(1);
  * @throws {BlkfilterError} as `ChangeTracker.checkpoint`. Some epochs may have begun then
  */
 export async function checkpoint(devices: BlockDevice[], options: CheckpointOptions = {}): Promise<JointCheckpoint> {
-  const { freeze = false } = check(checkpointOptions, options, 'checkpoint');
+  const { freeze = false, ...each } = check(checkpointOptions, options, 'checkpoint');
   const tracked = await Promise.all(
     check(devicesSchema, devices, 'devices').map(async (device) => ({
       device: device.path,
@@ -41,7 +41,7 @@ export async function checkpoint(devices: BlockDevice[], options: CheckpointOpti
   );
   const { result, missing, ...frozen } = await atOneMoment(tracked.map(({ name }) => name), { freeze }, async () => {
     const begun = [];
-    for (const { device, name, tracker } of tracked) begun.push({ device, name, ...(await tracker.checkpoint()) });
+    for (const { device, name, tracker } of tracked) begun.push({ device, name, ...(await tracker.checkpoint(each)) });
     return begun;
   });
   const checkpoints = result.map(({ name, ...begun }) => ({ ...begun, missingMembers: missing.get(name) ?? [] }));

@@ -206,6 +206,19 @@ describe('several devices', () => {
     await detachAll(A, B);
   });
 
+  it('a bcache: its two devices are one, and its file system is frozen by either', async () => {
+    prepare();
+    sh(`modprobe bcache; make-bcache --wipe-bcache -C ${B} -B ${A} 2>&1; for path in ${A} ${B}; do echo $path > /sys/fs/bcache/register || true; done`);
+    await until('the bcache', () => attempt('test', '-b', '/dev/bcache0').status === 0);
+    sh('mkfs.ext4 -q /dev/bcache0; mount /dev/bcache0 /mnt/source');
+    for (const [path, device] of [[A, B], [B, A]] as const) assert.deepEqual(await missing(path), [[{ device, of: '/dev/bcache0' }]]);
+    const { consistent, frozen } = await sync(pairs('image'));
+    assert.deepEqual([consistent, frozen], [true, ['/mnt/source']]);
+    await detachAll(A, B);
+    sh('umount /mnt/source; echo 1 > /sys/block/bcache0/bcache/stop; for set in /sys/fs/bcache/*-*; do echo 1 > $set/stop; done');
+    await until('the bcache to be gone', () => attempt('sh', '-c', `test ! -e /sys/block/bcache0 && exec 3<>${A} && wipefs -qa ${A} ${B}`).status === 0);
+  });
+
   describe('of file systems of their own', () => {
     const mountBoth = (): void => {
       prepare();
