@@ -34,7 +34,7 @@ const detach = (path: string): string => run('blkfilter', 'detach', path, 'guard
 
 describe('a write blocker', () => {
   before(() => void sh(`modprobe -a blkfilter_guard; mkdir -p ${FOLDER}`));
-  afterEach(() => assert.equal(sh('cat /sys/class/block/*/filter'), ''));
+  after(() => assert.equal(sh('cat /sys/class/block/*/filter'), ''));
 
   describe('by a rule', () => {
     let plugged = '/dev/sdd';
@@ -221,7 +221,7 @@ describe('a write blocker', () => {
       { title: 'one that was so before', ...mounted, line: `head -c 1M /dev/urandom > ${FOLDER}/new; sync -f ${FOLDER}`, passedBy: ['flag'] },
       {
         title: 'a device-mapper device',
-        before: `dmsetup create above --table '0 65536 linear ${DISK} 0'`,
+        before: `dmsetup create above --table '0 65536 linear ${DISK} 0'; dmsetup mknodes above`,
         line: 'dd if=/dev/urandom of=/dev/mapper/above bs=4k count=4 oflag=direct',
         after: 'dmsetup remove --retry above',
         passedBy: ['flag'],
