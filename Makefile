@@ -41,6 +41,7 @@ test: prepare ## all tests: on this machine, and in virtual machines (BLKFILTER_
 	test/summary \
 		'npm run --silent test:unit' \
 		'test/vm/selftest' \
+		$(KERNEL:%='test/vm/memory %') \
 		"$(call GUEST_TESTS,$(ROUNDS),$(KERNEL))"
 
 matrix: ## all tests on all kernels; makes docs/paths.md

@@ -49,12 +49,6 @@
 /* Times that the capacity of a loop device was set. That of another one does no harm. */
 static atomic_long_t loop_resizes;
 
-static void tell(struct blkfilter_attachment *att, enum blkfilter_unseen why)
-{
-	if (att->flt->ops->unseen)
-		att->flt->ops->unseen(att->flt, why);
-}
-
 /* ---- Device mapper -------------------------------------------------------- */
 
 /* content_init() - for a filter that is being attached */
@@ -79,7 +73,7 @@ static void note_swap(struct blkfilter_attachment *att)
 	spin_lock(&content->lock);
 	now = table_read(att->disk, &swapping);
 	if (content->swapped && !table_keeps(content->before, now))
-		tell(att, BLKFILTER_UNSEEN_MAPPING);
+		stack_tell(att, BLKFILTER_UNSEEN_MAPPING);
 	kfree(content->before);
 	content->before = now;
 	content->swapped = true;
@@ -96,7 +90,7 @@ static void settle_table(struct blkfilter_attachment *att)
 	if (content->swapped) {
 		now = table_read(att->disk, &swapping);
 		if (swapping || !table_keeps(content->before, now))
-			tell(att, BLKFILTER_UNSEEN_MAPPING);
+			stack_tell(att, BLKFILTER_UNSEEN_MAPPING);
 		kfree(now);
 		if (!swapping) {
 			content->swapped = false;
@@ -114,7 +108,7 @@ static void settle_dax(struct blkfilter_attachment *att)
 	if (!xchg(&att->content.dax_told, true))
 		pr_warn("%s can be mapped into memory (DAX) now: what its filter %s has to tell is worth nothing\n",
 			att->disk->disk_name, att->flt->ops->name);
-	tell(att, BLKFILTER_UNSEEN_MAPPING);
+	stack_tell(att, BLKFILTER_UNSEEN_MAPPING);
 }
 
 /* content_resized() - the disk's capacity is about to be set. Without preemption */
@@ -218,6 +212,6 @@ void blkfilter_settle(struct blkfilter *flt)
 		settle_table(att);
 	settle_dax(att);
 	if (READ_ONCE(hibernating))
-		tell(att, BLKFILTER_UNSEEN_HIBERNATED);
+		stack_tell(att, BLKFILTER_UNSEEN_HIBERNATED);
 }
 EXPORT_SYMBOL_GPL(blkfilter_settle);

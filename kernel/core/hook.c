@@ -9,8 +9,9 @@
  *				attached. A bio that meets a filter which may sleep is
  *				redirected to walk_redirected(); that second hook is
  *				there while such a filter is attached
- *	blkdev_ioctl,		our three commands are redirected to ioctl_serve(), all
- *	compat_blkdev_ioctl	others go on untouched
+ *	blkdev_ioctl,		our three commands are redirected to ioctl_serve(), and
+ *	compat_blkdev_ioctl	those of loop that move a device, which go on from there;
+ *				all others go on untouched
  *	del_gendisk,		redirected to lifecycle.c, which calls them itself in
  *	blk_mark_disk_dead,	the midst of what it has to do
  *	bdev_disk_changed
@@ -344,7 +345,7 @@ static void notrace redirect_callback(unsigned long ip, unsigned long parent_ip,
 		redirect(fregs, remove_entry);
 	else if (entered(ip, blk_mark_disk_dead))
 		redirect(fregs, mark_dead_entry);
-	else if (ioctl_is_ours(compat_ftrace_arg(fregs, 1)))
+	else if (ioctl_concerns_us(compat_ftrace_arg(fregs, 1)))
 		redirect(fregs, ioctl_entry);
 }
 

@@ -14,8 +14,8 @@ int hook_get(bool redirect);
 void hook_put(bool redirect);
 int hook_sync(void);
 
-/* ioctl.c: what our three commands are redirected to. */
-bool ioctl_is_ours(unsigned int cmd);
+/* ioctl.c: where our three commands, and some of loop's, are redirected to. */
+bool ioctl_concerns_us(unsigned int cmd);
 long ioctl_serve(struct file *file, unsigned int cmd, unsigned long arg);
 
 /* lifecycle.c: in place of the kernel's functions of these names. */

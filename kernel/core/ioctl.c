@@ -157,7 +157,7 @@ static int ioctl_ctl(struct block_device *bdev, void __user *argp)
 	return ret;
 }
 
-bool notrace ioctl_is_ours(unsigned int cmd)
+bool notrace ioctl_concerns_us(unsigned int cmd)
 {
 	return cmd == BLKFILTER_ATTACH || cmd == BLKFILTER_DETACH ||
 	       cmd == BLKFILTER_CTL || content_is_loop_ioctl(cmd);

@@ -92,6 +92,13 @@ static __always_inline struct hlist_head *stack_bucket(const struct gendisk *dis
 	return &stacks[hash_min((unsigned long)disk, HASH_BITS(stacks))];
 }
 
+static __always_inline void stack_tell(struct blkfilter_attachment *att,
+				       enum blkfilter_unseen why)
+{
+	if (att->flt->ops->unseen)
+		att->flt->ops->unseen(att->flt, why);
+}
+
 #define stack_for_each_rcu(att, gendisk)					\
 	hlist_for_each_entry_rcu_notrace(att, stack_bucket(gendisk), node)	\
 		if ((att)->disk != (gendisk)) {} else

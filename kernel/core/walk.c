@@ -284,7 +284,7 @@ EXPORT_SYMBOL_GPL(blkfilter_submit_below);
 
 /* ---- What is no bio ---------------------------------------------------- */
 
-/* walk_unseen() - @disk may hold something else from now on */
+/* walk_unseen() - @disk may hold something else from now on; without preemption */
 void notrace walk_unseen(struct gendisk *disk, enum blkfilter_unseen why)
 {
 	struct blkfilter_attachment *att;
@@ -292,22 +292,19 @@ void notrace walk_unseen(struct gendisk *disk, enum blkfilter_unseen why)
 	stack_for_each_rcu(att, disk) {
 		if (why == BLKFILTER_UNSEEN_REQUEST)
 			atomic_long_inc(&att->bypassed);
-		if (att->flt->ops->unseen)
-			att->flt->ops->unseen(att->flt, why);
+		stack_tell(att, why);
 	}
 }
 
-/* walk_unseen_all() - every disk may. May be called where sleeping is allowed */
+/* walk_unseen_all() - every disk may; from process context */
 void walk_unseen_all(enum blkfilter_unseen why)
 {
 	struct blkfilter_attachment *att;
 	int bucket;
 
 	preempt_disable();
-	hash_for_each_rcu(stacks, bucket, att, node) {
-		if (att->flt->ops->unseen)
-			att->flt->ops->unseen(att->flt, why);
-	}
+	hash_for_each_rcu(stacks, bucket, att, node)
+		stack_tell(att, why);
 	preempt_enable();
 }
 
