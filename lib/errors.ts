@@ -23,7 +23,7 @@ export interface ErrorParts {
  * file system errors; `hint` says what to do.
  *
  * Besides the kernel's codes there are
- * - `EGENERATION`: tracking had a gap since the generation that was asked for;
+ * - `EGENERATION`: tracking had a gap since the mark that was given;
  * - `EMODULE`: the kernel module is not loaded, not built, or cannot be loaded or unloaded;
  * - `EVERIFY`: a copy is not what its source is;
  * - `EDIFF`: a diff is damaged or cut off, or no diff;
@@ -99,6 +99,11 @@ export const notLoaded = {
 const asRoot = 'run it as root (it needs CAP_SYS_ADMIN)';
 const seeStatus = ({ path }: CallContext): string => `\`blkfilter status ${path}\` lists what is attached`;
 
+/** Until 6.11 md does not know what was begun while they were off. */
+const statisticsOn =
+  'switch them on, `echo 1 > /sys/block/NAME/queue/iostats`; if they are on, or `dmesg` says that they were off for a while, ' +
+  'stop and start the array';
+
 /** What a code means whichever request it answers. */
 const anyRequest: Record<string, Explain> = {
   EPERM: () => ({ reason: 'operation not permitted', hint: asRoot }),
@@ -110,12 +115,12 @@ const anyRequest: Record<string, Explain> = {
     hint: 'they are of another version: `blkfilter doctor` tells which, and what to type',
   }),
   ETIMEDOUT: () => ({
-    reason: 'requests stayed in flight for half a minute',
-    hint: 'the disk or what lies below it hangs: `dmesg` may tell; try again when it answers',
+    reason: 'requests stayed in flight for half a minute, or a task kept the kernel from knowing that they did not',
+    hint: '`dmesg` names such a task: end it; else the disk or what lies below it hangs: try again when it answers',
   }),
   ENOTSUP: () => ({
-    reason: "what is in flight cannot be known, because the device's I/O statistics are off, or, of an NVMe disk of several paths, do not tell",
-    hint: 'switch them on: `echo 1 > /sys/block/NAME/queue/iostats`; for NVMe boot with `nvme_core.multipath=N`',
+    reason: "what is in flight cannot be known, because the device's I/O statistics are or were off, or, of an NVMe disk of several paths, do not tell",
+    hint: `${statisticsOn}; for NVMe boot with \`nvme_core.multipath=N\``,
   }),
 };
 
@@ -135,7 +140,7 @@ const anyRead: Record<string, Explain> = {
   ESTALE: () => ({
     code: 'EGENERATION',
     reason: 'tracking had a gap: that generation is over',
-    hint: 'copy everything once, and go on from the generation and epoch of a new checkpoint',
+    hint: 'copy everything once, and go on from the mark of a new checkpoint',
   }),
 };
 
@@ -202,6 +207,27 @@ const requests: Record<string, Record<string, Explain>> = {
   },
   BLKFILTER_CBT_CHANGES: anyRead,
   BLKFILTER_CBT_BITMAP: anyRead,
+  BLKFILTER_CBT_EPOCHS: anyRead,
+  BLKFILTER_CBT_NAME_EPOCH: {
+    ...anyRead,
+    EINVAL: () => ({
+      reason: 'cbt refused the name',
+      hint: 'a name has letters, digits, _ and -, and begins with a letter or _',
+    }),
+    ENODATA: () => ({
+      reason: 'the epoch is not in the list',
+      hint: 'the kernel keeps epochs with a name, and the newest of the others: `blkfilter info` lists them',
+    }),
+    EEXIST: () => ({ reason: 'the epoch has another name', hint: 'take a checkpoint of its own for this name' }),
+    ENOSPC: () => ({
+      reason: 'the device has as many named epochs as it can have',
+      hint: '`blkfilter info` lists them, `blkfilter forget` drops one',
+    }),
+  },
+  BLKFILTER_CBT_FORGET: {
+    ...anyCtl,
+    ENODATA: () => ({ reason: 'no epoch has that name', hint: '`blkfilter info` lists the names' }),
+  },
   BLKFILTER_GUARD_SET_RULES: {
     ...anyCtl,
     EINVAL: () => ({
@@ -210,13 +236,13 @@ const requests: Record<string, Record<string, Explain>> = {
     }),
     ETIMEDOUT: () => ({
       reason: 'guard is attached and the new rules are in force, but requests from before them are still in flight',
-      hint: 'the disk or what lies below it hangs: `dmesg` may tell; set the rules again to wait once more',
+      hint: 'a task that `dmesg` names, the disk, or what lies below it hangs; set the rules again to wait once more',
     }),
     ENOTSUP: () => ({
       reason:
         'guard is attached and the new rules are in force, but whether requests from before them are still in flight ' +
-        "cannot be known, because the device's I/O statistics are off",
-      hint: 'switch them on, `echo 1 > /sys/block/NAME/queue/iostats`, and set the rules again',
+        "cannot be known, because the device's I/O statistics are or were off",
+      hint: `${statisticsOn}; then set the rules again`,
     }),
   },
   BLKFILTER_GUARD_GET_RULES: anyCtl,

@@ -13,6 +13,8 @@ export {
   type Checkpoint,
   type CheckpointOptions,
   type FrozenCheckpoint,
+  type History,
+  type HistoryEntry,
 } from './filters/cbt.js';
 export {
   Guard,
@@ -53,7 +55,8 @@ export { sync, type SyncOptions, type SyncProgress, type SyncResult } from './co
 export { type NotFrozen } from './freeze.js';
 export { createDiff, type Diff, type DiffOptions } from './diff/create.js';
 export { applyDiff, type ApplyOptions, type ApplyResult, type DiffSource } from './diff/apply.js';
-export { type Mark } from './diff/mark.js';
+export { diffMark } from './diff/mark.js';
+export { markOf, markParts, parseMark, type Mark, type MarkParts, type Since } from './mark.js';
 export * as modules from './kernel-modules.js';
 export * as rules from './rules.js';
 export * as config from './config.js';

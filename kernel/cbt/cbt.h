@@ -8,6 +8,7 @@
 #include <linux/uuid.h>
 #include <uapi/linux/blkfilter/cbt.h>
 
+#include "epochs.h"
 #include "map.h"
 
 /**
@@ -15,7 +16,7 @@
  * @flt: the core's handle
  * @bdev: the device; a rescan may replace it
  * @map: replaced only by CONFIGURE, under @lock; marking reads it under RCU
- * @epoch: the current one; see cbt_filter_bio() and cbt_checkpoint()
+ * @epoch: the current one; see cbt_last_step() and cbt_checkpoint()
  * @lock: read by whoever uses @map for longer than marking does, or @generation
  * @checkpoint_lock: one checkpoint at a time
  * @configured: CONFIGURE was taken already
@@ -24,6 +25,7 @@
  * @unseen: of the gap that has come since cbt_settle(), or 0
  * @low: the smallest size, in sectors, that the device has had since cbt_settle()
  * @medium: the disk's diskseq
+ * @epochs: those of this generation that readers can begin from
  */
 struct cbt {
 	struct blkfilter flt;
@@ -38,6 +40,7 @@ struct cbt {
 	u32 unseen;
 	u64 low;
 	u64 medium;
+	struct cbt_epochs *epochs;
 };
 
 /* The map, for whoever holds @lock. */
@@ -47,6 +50,8 @@ static inline struct cbt_map *cbt_map(struct cbt *cbt)
 }
 
 void cbt_settle(struct cbt *cbt);
+int cbt_options(struct blkfilter *flt, const char *options);
+bool cbt_mark_slowly(struct cbt *cbt, sector_t sector, sector_t end, bool killable);
 int cbt_ctl(struct blkfilter *flt, const unsigned int cmd, __u8 __user *buf,
 	    __u32 *plen);
 

@@ -7,26 +7,27 @@
  * epoch, and none disturbs another.
  */
 #include <linux/module.h>
+#include <linux/sched/signal.h>
 #include <linux/slab.h>
 
 #include "cbt.h"
 
 /*
- * A bio on its way to the device. It is marked before it is submitted: whoever
- * sees its effect on the disk finds it in the map.
+ * A bio at its last step before the device. It is marked before the device has it:
+ * whoever sees its effect on the disk finds it in the map.
  *
  * The core calls this with preemption disabled, which keeps the map, and which
  * blkfilter_drain() waits for: see cbt_checkpoint().
  */
-static bool cbt_filter_bio(struct blkfilter *flt, struct bio *bio,
-			   struct blkfilter_range range)
+static blk_status_t cbt_last_step(struct blkfilter *flt, struct bio *bio,
+				  struct blkfilter_range range)
 {
 	struct cbt *cbt = container_of(flt, struct cbt, flt);
 
 	if (blkfilter_changes_data(bio_op(bio)))
 		map_mark(rcu_dereference_sched(cbt->map), range.sector, range.count,
 			 READ_ONCE(cbt->epoch));
-	return false;
+	return BLK_STS_OK;
 }
 
 /* ---- What no bio tells ---------------------------------------------------- */
@@ -79,18 +80,43 @@ static u64 cbt_medium(struct cbt *cbt)
 	return READ_ONCE(READ_ONCE(cbt->bdev)->bd_disk->diskseq);
 }
 
+/*
+ * cbt_mark_slowly() - mark an extent of any size, and let others run meanwhile
+ *
+ * For whoever holds @lock. With @killable it stops when the task is being killed: false then.
+ */
+bool cbt_mark_slowly(struct cbt *cbt, sector_t sector, sector_t end, bool killable)
+{
+	struct cbt_map *map = cbt_map(cbt);
+	sector_t next;
+
+	for (; sector < end; sector = next) {
+		next = map_piece_end(map, sector, end);
+		map_mark(map, sector, next - sector, READ_ONCE(cbt->epoch));
+		cond_resched();
+		if (killable && fatal_signal_pending(current))
+			return false;
+	}
+	return true;
+}
+
 /* Nothing is known of @sector and what follows: it is changed. */
 static void cbt_distrust(struct cbt *cbt, sector_t sector)
 {
 	/* Whoever marks what lies there, by the map as it was, has done so. */
 	synchronize_rcu();
-	map_mark(cbt_map(cbt), sector, LLONG_MAX - sector, READ_ONCE(cbt->epoch));
+	cbt_mark_slowly(cbt, sector, LLONG_MAX, false);
 }
 
+/*
+ * Its first epoch is the current one. If a checkpoint begins another meanwhile, what
+ * cbt_distrust() marks, which comes later, is marked in that, and is found from both.
+ */
 static void cbt_begin_generation(struct cbt *cbt, u32 gap)
 {
 	uuid_gen(&cbt->generation);
 	cbt->gap = gap;
+	epochs_restart(cbt->epochs, READ_ONCE(cbt->epoch));
 }
 
 static bool cbt_settled(struct cbt *cbt)
@@ -145,7 +171,10 @@ static struct blkfilter *cbt_attach(struct block_device *bdev)
 	if (!cbt)
 		return ERR_PTR(-ENOMEM);
 	map = map_create(bdev_nr_sectors(bdev), BLKFILTER_CBT_BLOCK_SIZE_DEFAULT);
-	if (!map) {
+	cbt->epochs = epochs_create();
+	if (!map || !cbt->epochs) {
+		map_free(map);
+		epochs_free(cbt->epochs);
 		kfree(cbt);
 		return ERR_PTR(-ENOMEM);
 	}
@@ -165,6 +194,7 @@ static void cbt_detach(struct blkfilter *flt)
 	struct cbt *cbt = container_of(flt, struct cbt, flt);
 
 	map_free(rcu_dereference_protected(cbt->map, true));
+	epochs_free(cbt->epochs);
 	kfree(cbt);
 }
 
@@ -175,11 +205,12 @@ static struct blkfilter_operations cbt_ops = {
 	.detach = cbt_detach,
 	.ctl = cbt_ctl,
 	.altitude = BLKFILTER_ALTITUDE_CBT,
-	.flags = BLKFILTER_ATOMIC | BLKFILTER_NO_FREEZE | BLKFILTER_SEES_RELEASED,
-	.filter_bio = cbt_filter_bio,
+	.flags = BLKFILTER_ATOMIC | BLKFILTER_NO_FREEZE,
+	.last_step = cbt_last_step,
 	.moved = cbt_moved,
 	.resized = cbt_resized,
 	.unseen = cbt_unseen,
+	.configure = cbt_options,
 };
 
 static int __init cbt_init(void)

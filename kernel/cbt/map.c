@@ -23,6 +23,9 @@
  * this epoch already, which is the common case. A page, once in its slot, stays
  * until the map is freed.
  *
+ * What covers a whole tree, such as the reset of all zones, is told by one epoch for all of it,
+ * so that it takes no longer than a bio, and what was below stays where it is.
+ *
  * A device that grows gets a further tree for its new part, linked behind the first
  * one, while marking goes on in that. Each begins at a block's boundary.
  */
@@ -58,6 +61,7 @@ struct line {
  * @slots: in @root
  * @pages: allocated below @root
  * @overreported: times that a page could not be had
+ * @all: the epoch in which all of the part was last changed at once
  * @root: slots, each for NODE_BLOCKS blocks
  */
 struct cbt_map {
@@ -69,6 +73,7 @@ struct cbt_map {
 	unsigned long slots;
 	atomic_long_t pages;
 	atomic64_t overreported;
+	u32 all;
 	unsigned long *root;
 };
 
@@ -194,6 +199,10 @@ static void part_mark(struct cbt_map *map, sector_t sector, sector_t end, u32 ep
 		return;
 	first = (sector - map->start) >> map->block_shift;
 	last = (end - 1 - map->start) >> map->block_shift;
+	if (!first && last == map->blocks - 1) {
+		raise(&map->all, epoch);
+		return;
+	}
 
 	while (first <= last) {
 		u64 index = first / NODE_BLOCKS, start = index * NODE_BLOCKS;
@@ -300,6 +309,10 @@ static struct cbt_run slot_next(struct cbt_reader *r)
 		r->map = next;
 		r->block = 0;
 		return run_of(r, 0, 0);
+	}
+	if (READ_ONCE(map->all) >= r->since) {
+		r->block = map->blocks;
+		return run_of(r, first, r->block);
 	}
 
 	slot = READ_ONCE(map->root[leaf / NODE_SLOTS]);
@@ -456,10 +469,23 @@ void map_free(struct cbt_map *map)
 	}
 }
 
-/* map_area_end() - about the end of the area that one slot of the root stands for */
-sector_t map_area_end(const struct cbt_map *map, sector_t sector)
+/*
+ * map_piece_end() - where a piece of @sector to @end ends that does not take long to mark
+ *
+ * A whole part of the map, or what one slot of the root stands for.
+ */
+sector_t map_piece_end(const struct cbt_map *map, sector_t sector, sector_t end)
 {
-	return (((sector >> map->block_shift) / NODE_BLOCKS + 1) * NODE_BLOCKS) << map->block_shift;
+	u64 area;
+
+	while (sector >= map->end && map->next)
+		map = map->next;
+	if (sector >= map->end || (sector == map->start && end >= map->end && !map->next))
+		return end;
+	if (sector == map->start && end >= map->end)
+		return map->end;
+	area = ((sector - map->start) >> map->block_shift) / NODE_BLOCKS + 1;
+	return min(end, map->start + ((area * NODE_BLOCKS) << map->block_shift));
 }
 
 /* map_sectors() - of the device, as far as the map knows it */

@@ -49,7 +49,7 @@ void map_mark(struct cbt_map *map, sector_t sector, sector_t count, u32 epoch);
 struct cbt_reader map_read(struct cbt_map *map, sector_t sector, u32 since);
 unsigned int map_next(struct cbt_reader *r, struct cbt_run *runs);
 
-sector_t map_area_end(const struct cbt_map *map, sector_t sector);
+sector_t map_piece_end(const struct cbt_map *map, sector_t sector, sector_t end);
 sector_t map_sectors(const struct cbt_map *map);
 unsigned int map_block_shift(const struct cbt_map *map);
 u64 map_memory(const struct cbt_map *map);

@@ -74,10 +74,22 @@ static inline u8 bdev_partno(const struct block_device *bdev)
 #endif
 
 #ifdef HAVE_alloc_disk_limits
-#define compat_alloc_disk()	blk_alloc_disk(NULL, NUMA_NO_NODE)
+#define compat_alloc_disk()		blk_alloc_disk(NULL, NUMA_NO_NODE)
+#define compat_alloc_queue(tags)	blk_mq_alloc_queue(tags, NULL, NULL)
 #else
-#define compat_alloc_disk()	blk_alloc_disk(NUMA_NO_NODE)
+#define compat_alloc_disk()		blk_alloc_disk(NUMA_NO_NODE)
+#define compat_alloc_queue(tags)	blk_mq_init_queue(tags)
 #endif
+
+/* What add_disk() notes of a disk whose driver takes bios: until 6.1 nothing. */
+static inline void compat_set_takes_bios(struct gendisk *disk)
+{
+#ifdef BD_HAS_SUBMIT_BIO
+	bdev_set_flag(disk->part0, BD_HAS_SUBMIT_BIO);
+#elif defined(HAVE_has_submit_bio)
+	disk->part0->bd_has_submit_bio = true;
+#endif
+}
 
 #ifndef HAVE_nomemsave
 static inline void blk_mq_unfreeze_queue_nomemrestore(struct request_queue *q)
@@ -86,12 +98,51 @@ static inline void blk_mq_unfreeze_queue_nomemrestore(struct request_queue *q)
 }
 #endif
 
-/* Does the rest of a split bio pass submit_bio_noacct() by? */
-#ifdef HAVE_submit_split
-#define COMPAT_SPLITS_BYPASS	true
+/*
+ * Whether the device's user wants it read-only: what BLKROSET sets, and nobody else. A
+ * disk's counts for its partitions too. What a driver knows is another flag, the disk's.
+ */
+#ifdef BD_READ_ONLY
+static inline bool compat_bdev_marked_read_only(struct block_device *bdev)
+{
+	return bdev_test_flag(bdev, BD_READ_ONLY);
+}
+
+static inline void compat_bdev_set_read_only(struct block_device *bdev, bool read_only)
+{
+	if (read_only)
+		bdev_set_flag(bdev, BD_READ_ONLY);
+	else
+		bdev_clear_flag(bdev, BD_READ_ONLY);
+}
 #else
-#define COMPAT_SPLITS_BYPASS	false
+static inline bool compat_bdev_marked_read_only(struct block_device *bdev)
+{
+	return READ_ONCE(bdev->bd_read_only);
+}
+
+static inline void compat_bdev_set_read_only(struct block_device *bdev, bool read_only)
+{
+	WRITE_ONCE(bdev->bd_read_only, read_only);
+}
 #endif
+
+/*
+ * Does md count each bio, whatever its I/O statistics say, and lets others wait for them by
+ * mddev_suspend(mddev, interruptible)? It has done since 6.7, but no header tells: this is of
+ * 6.11.
+ */
+#ifdef BLK_FEAT_IO_STAT
+#define COMPAT_MD_COUNTS	1
+#else
+#define COMPAT_MD_COUNTS	0
+#endif
+
+static inline bool compat_is_md(struct gendisk *disk)
+{
+	/* The other major number, of arrays that are named so, is given out anew at each start. */
+	return disk->major == MD_MAJOR || !strncmp(disk->disk_name, "md_d", 4);
+}
 
 /*
  * Do the I/O statistics of a bio-based device tell what is in flight? Since 6.11
@@ -109,7 +160,7 @@ static inline bool compat_in_flight_known(struct gendisk *disk)
 	/* Nothing is in flight outside of the submit_bio of a RAM disk. */
 	return bdev_synchronous(disk->part0);
 #else
-	return disk->major != MD_MAJOR;
+	return !compat_is_md(disk);
 #endif
 }
 

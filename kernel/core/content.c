@@ -49,6 +49,12 @@
 /* Times that the capacity of a loop device was set. That of another one does no harm. */
 static atomic_long_t loop_resizes;
 
+static void tell(struct blkfilter_attachment *att, enum blkfilter_unseen why)
+{
+	if (att->flt->ops->unseen)
+		att->flt->ops->unseen(att->flt, why);
+}
+
 /* ---- Device mapper -------------------------------------------------------- */
 
 /* content_init() - for a filter that is being attached */
@@ -73,7 +79,7 @@ static void note_swap(struct blkfilter_attachment *att)
 	spin_lock(&content->lock);
 	now = table_read(att->disk, &swapping);
 	if (content->swapped && !table_keeps(content->before, now))
-		stack_tell(att, BLKFILTER_UNSEEN_MAPPING);
+		tell(att, BLKFILTER_UNSEEN_MAPPING);
 	kfree(content->before);
 	content->before = now;
 	content->swapped = true;
@@ -90,7 +96,7 @@ static void settle_table(struct blkfilter_attachment *att)
 	if (content->swapped) {
 		now = table_read(att->disk, &swapping);
 		if (swapping || !table_keeps(content->before, now))
-			stack_tell(att, BLKFILTER_UNSEEN_MAPPING);
+			tell(att, BLKFILTER_UNSEEN_MAPPING);
 		kfree(now);
 		if (!swapping) {
 			content->swapped = false;
@@ -108,7 +114,7 @@ static void settle_dax(struct blkfilter_attachment *att)
 	if (!xchg(&att->content.dax_told, true))
 		pr_warn("%s can be mapped into memory (DAX) now: what its filter %s has to tell is worth nothing\n",
 			att->disk->disk_name, att->flt->ops->name);
-	stack_tell(att, BLKFILTER_UNSEEN_MAPPING);
+	tell(att, BLKFILTER_UNSEEN_MAPPING);
 }
 
 /* content_resized() - the disk's capacity is about to be set. Without preemption */
@@ -128,12 +134,19 @@ void content_resized(struct gendisk *disk)
 
 static bool hibernating;
 
+static void all_unseen(enum blkfilter_unseen why)
+{
+	preempt_disable();
+	walk_unseen_where(NULL, NULL, why);
+	preempt_enable();
+}
+
 static int content_pm(struct notifier_block *nb, unsigned long event, void *data)
 {
 	if (event == PM_HIBERNATION_PREPARE) {
 		WRITE_ONCE(hibernating, true);
 	} else if (event == PM_POST_HIBERNATION) {
-		walk_unseen_all(BLKFILTER_UNSEEN_HIBERNATED);
+		all_unseen(BLKFILTER_UNSEEN_HIBERNATED);
 		WRITE_ONCE(hibernating, false);
 	}
 	return NOTIFY_DONE;
@@ -141,7 +154,7 @@ static int content_pm(struct notifier_block *nb, unsigned long event, void *data
 
 static int content_forked(struct notifier_block *nb, unsigned long event, void *data)
 {
-	walk_unseen_all(BLKFILTER_UNSEEN_FORKED);
+	all_unseen(BLKFILTER_UNSEEN_FORKED);
 	return NOTIFY_DONE;
 }
 
@@ -212,6 +225,6 @@ void blkfilter_settle(struct blkfilter *flt)
 		settle_table(att);
 	settle_dax(att);
 	if (READ_ONCE(hibernating))
-		stack_tell(att, BLKFILTER_UNSEEN_HIBERNATED);
+		tell(att, BLKFILTER_UNSEEN_HIBERNATED);
 }
 EXPORT_SYMBOL_GPL(blkfilter_settle);

@@ -5,30 +5,37 @@
  *	submit_bio_noacct	the entry that every bio passes once per device level,
  *				before a partition's bio is remapped. Where all filters
  *				are atomic they run inside the callback and the kernel's
- *				function simply goes on; hooked while a filter is
- *				attached. A bio that meets a filter which may sleep is
+ *				function simply goes on; hooked while a filter looks
+ *				there. A bio that meets a filter which may sleep is
  *				redirected to walk_redirected(); that second hook is
  *				there while such a filter is attached
+ *	__submit_bio		the last step of each bio before its queue, wherever it
+ *				was held back since; hooked while a filter looks there.
+ *				A bio that one denies is redirected to denied_entry();
+ *				that second hook is there while one may
+ *	bio_start_io_acct	likewise seen: bios that a bio-based driver has held back
+ *				until now
+ *	blk_insert_cloned_request
+ *				redirected for disks that have a filter: by it multipath
+ *				puts requests on its paths, without a bio; hooked while
+ *				a filter is attached
  *	blkdev_ioctl,		our three commands are redirected to ioctl_serve(), and
  *	compat_blkdev_ioctl	those of loop that move a device, which go on from there;
- *				all others go on untouched
+ *				all others go on untouched; commands to a stacked device
+ *				are seen
  *	del_gendisk,		redirected to lifecycle.c, which calls them itself in
  *	blk_mark_disk_dead,	the midst of what it has to do
  *	bdev_disk_changed
  *	bdev_read_page,		on kernels that have them: refused for disks that have a
  *	bdev_write_page		filter, for they tell a driver of a page without a bio.
  *				Their callers come with a bio then
- *	bio_start_io_acct	seen: bios that a bio-based driver has held back until now;
- *				hooked while a filter is attached
- *	__blk_throtl_bio	seen: bios that blk-throttle may hold back
- *	__submit_bio		seen: bios on their last step to their queue, wherever they
- *				were held back; hooked when one was seen that may be,
- *				while a filter is attached
  *	blk_execute_rq,		seen: requests that are no bios
  *	blk_execute_rq_nowait
  *	set_capacity,		seen: devices that grow and shrink
  *	set_capacity_and_notify,
  *	bdev_resize_partition
+ *	queue_iostats_store	seen, on kernels where md has only its statistics to tell
+ *				what is in flight: that they are switched
  *
  * Those of which nothing else is said are hooked as long as the module is loaded.
  * PERMANENT keeps the sysctl kernel.ftrace_enabled from switching them off. A hooked
@@ -43,6 +50,9 @@
  *	which is the redirect: it is registered after the other, and unregistered
  *	before it. If it has redirected the call, the other one sees that in the
  *	registers, which both are given, and does nothing.
+ *
+ *	The two on __submit_bio need no such care: what one of them is shown twice, or
+ *	has still to be shown, does no harm there (walk.c).
  *
  * Unloading
  *
@@ -64,19 +74,40 @@
 #include <linux/workqueue.h>
 
 #include "compat.h"
+#include "drain.h"
 #include "hook.h"
+#include "passthrough.h"
+#include "symbols.h"
+#include "tasks.h"
 #include "walk.h"
 
 #define HOOK_FUNCTIONS	5
 
 /**
+ * struct function - one to hook: by its address, since others may have its name
+ * @name: its name
+ * @address: where it is, if the kernel exports it
+ * @near: or of an exported one of its source file, near which it is found (symbols.c)
+ */
+struct function {
+	const char *name;
+	unsigned long address;
+	unsigned long near;
+};
+
+#define EXPORTED(function)							\
+	{ .name = #function, .address = (unsigned long)(function) }
+#define LOCAL(function, exported)						\
+	{ .name = #function, .near = (unsigned long)(exported) }
+
+/**
  * struct hook - functions that share a callback; few, as taking one back takes long
  * @ops: ftrace's
- * @functions: their names
+ * @functions: the functions; those behind the last one have no name
  */
 struct hook {
 	struct ftrace_ops ops;
-	const char *functions[HOOK_FUNCTIONS];
+	struct function functions[HOOK_FUNCTIONS];
 };
 
 /* ftrace tells where in a function it was called, which is in its first bytes. */
@@ -127,113 +158,6 @@ static void redirect_wait_all(void)
 		.flags = FTRACE_OPS_FL_PERMANENT | COMPAT_FTRACE_ARGS,		\
 	}
 
-/* ---- What was held back --------------------------------------------------- */
-
-static void notrace again_callback(unsigned long ip, unsigned long parent_ip,
-				   struct ftrace_ops *ops, struct ftrace_regs *fregs)
-{
-	struct bio *bio = (struct bio *)compat_ftrace_arg(fregs, 0);
-
-	if (walk_has_nobody(bio))
-		return;
-	preempt_disable_notrace();
-	walk_again(bio);
-	preempt_enable_notrace();
-}
-
-/*
- * A drain waits for what a bio-based driver has entered into the I/O statistics. What it
- * enters later than in its submit_bio, it had put aside: md does until 6.11, with a write
- * whose flush has to be first.
- */
-static struct hook accounting_hook = {
-	.ops = SEE_OPS(again_callback),
-	.functions = { "bio_start_io_acct" },
-};
-
-/*
- * Bios may stop between submit_bio_noacct() and their queue: where blk-throttle holds
- * them back, and on the list of a task that submits them from inside of a driver's
- * submit_bio, until that returns; it may sleep before. All come by __submit_bio() then.
- * So do all others, a second time: few machines need it, so it is hooked from the moment
- * on when the first such bio was seen, and only while a filter is attached.
- */
-static struct hook entry_hook = {
-	.ops = SEE_OPS(again_callback),
-	.functions = { "__submit_bio" },
-};
-
-/*
- * Held to place it, which a worker does or a drain, whichever is first, and to take it away.
- * That a drain has the worker do it and waits in flush_work() would not be enough: that
- * returns at once while another task is in the midst of queueing the same work.
- */
-static DEFINE_MUTEX(entry_lock);
-
-/* As long as it is not: -EINPROGRESS, or why it cannot be. */
-static int entry_hooked = -EINPROGRESS;
-
-/* Attached filters, and those among them that may sleep. More take hook_lock. */
-static atomic_t bio_users, bio_redirect_users;
-
-/* 0, also when nobody is attached: whoever will be asks again. */
-static int entry_hook_place(void)
-{
-	int ret = 0;
-
-	mutex_lock(&entry_lock);
-	if (atomic_read(&bio_users)) {
-		if (entry_hooked == -EINPROGRESS) {
-			entry_hooked = register_ftrace_function(&entry_hook.ops);
-			/* What is on its way past the place of the hook is in its queue then. */
-			synchronize_rcu_tasks();
-		}
-		ret = entry_hooked;
-	}
-	mutex_unlock(&entry_lock);
-	return ret;
-}
-
-static void entry_work_run(struct work_struct *work)
-{
-	entry_hook_place();
-}
-static DECLARE_WORK(entry_work, entry_work_run);
-
-/* Once it is true it stays so. */
-static bool held_back_seen;
-
-/* A bio may be held back. */
-static void notrace held_back(void)
-{
-	if (unlikely(!READ_ONCE(held_back_seen)) && !xchg(&held_back_seen, true))
-		schedule_work(&entry_work);
-}
-
-static void notrace throttling_callback(unsigned long ip, unsigned long parent_ip,
-					struct ftrace_ops *ops,
-					struct ftrace_regs *fregs)
-{
-	held_back();
-}
-
-/* Called for bios to disks that have limits, before one may be held back. */
-static struct hook throttling_hook = {
-	.ops = SEE_OPS(throttling_callback),
-	.functions = { "__blk_throtl_bio" },
-};
-
-/*
- * hook_sync() - bios that were held back are seen from now on when they go on
- *
- * By those who are attached: a device that goes may take the caller's filter away meanwhile.
- * Return: 0, or why not
- */
-int hook_sync(void)
-{
-	return READ_ONCE(held_back_seen) ? entry_hook_place() : 0;
-}
-
 /* ---- I/O --------------------------------------------------------------- */
 
 /* Once a filter that may sleep was attached there are two hooks to tell apart. */
@@ -250,27 +174,16 @@ static void notrace submit_bio_callback(unsigned long ip, unsigned long parent_i
 					struct ftrace_regs *fregs)
 {
 	struct bio *bio = (struct bio *)compat_ftrace_arg(fregs, 0);
-	bool again = bio_flagged(bio, BIO_REMAPPED);
 
-	if (walk_has_nobody(bio))
+	if (walk_has_nobody(bio) || bio_flagged(bio, BIO_REMAPPED))
 		return;
-	if (unlikely(current->bio_list))
-		held_back();
-	if (COMPAT_SPLITS_BYPASS && !entered(ip, submit_bio_noacct)) {
-		/* All bios come here, but only the rest of a split is in no other place. */
-		again = compat_ftrace_arg(fregs, 1) & 0xff;
-		if (!again)
-			return;
-	} else if (!again && static_branch_unlikely(&bios_redirected) &&
-		   (within_module(parent_ip, THIS_MODULE) ||
-		    compat_ftrace_ip(fregs) == (unsigned long)submit_bio_entry)) {
+	drain_readahead(bio);
+	if (static_branch_unlikely(&bios_redirected) &&
+	    (within_module(parent_ip, THIS_MODULE) ||
+	     compat_ftrace_ip(fregs) == (unsigned long)submit_bio_entry))
 		return;
-	}
 	preempt_disable_notrace();
-	if (again)
-		walk_again(bio);
-	else
-		walk_atomic(bio);
+	walk_atomic(bio);
 	preempt_enable_notrace();
 }
 
@@ -289,17 +202,106 @@ static void notrace submit_bio_redirect(unsigned long ip, unsigned long parent_i
 	preempt_enable_notrace();
 }
 
-static struct hook bio_hook = {
-	.ops = SEE_OPS(submit_bio_callback),
-	.functions = {
-		"submit_bio_noacct",
-		COMPAT_SPLITS_BYPASS ? "submit_bio_noacct_nocheck" : NULL,
-	},
+static void notrace last_step_callback(unsigned long ip, unsigned long parent_ip,
+				       struct ftrace_ops *ops,
+				       struct ftrace_regs *fregs)
+{
+	struct bio *bio = (struct bio *)compat_ftrace_arg(fregs, 0);
+
+	if (walk_has_nobody(bio))
+		return;
+	drain_readahead(bio);
+	preempt_disable_notrace();
+	walk_last(bio);
+	preempt_enable_notrace();
+}
+
+/* In place of __submit_bio(). The bio's status was set already. */
+static void notrace denied_entry(struct bio *bio)
+{
+	bio_endio(bio);
+	redirect_end();
+}
+
+static void notrace deny_callback(unsigned long ip, unsigned long parent_ip,
+				  struct ftrace_ops *ops, struct ftrace_regs *fregs)
+{
+	struct bio *bio = (struct bio *)compat_ftrace_arg(fregs, 0);
+	blk_status_t status;
+
+	if (walk_has_nobody(bio))
+		return;
+	preempt_disable_notrace();
+	status = walk_denied(bio);
+	if (unlikely(status != BLK_STS_OK)) {
+		bio->bi_status = status;
+		redirect(fregs, denied_entry);
+	}
+	preempt_enable_notrace();
+}
+
+/*
+ * In place of blk_insert_cloned_request(). Preempted in between it changes nothing: whoever
+ * waits for the request waits for its disk's queue, which it has entered already.
+ */
+static blk_status_t notrace request_entry(struct request *rq)
+{
+	blk_status_t status;
+
+	preempt_disable_notrace();
+	status = walk_request(rq);
+	preempt_enable_notrace();
+	if (status == BLK_STS_OK)
+		status = blk_insert_cloned_request(rq);
+	redirect_end();
+	return status;
+}
+
+static void notrace request_callback(unsigned long ip, unsigned long parent_ip,
+				     struct ftrace_ops *ops, struct ftrace_regs *fregs)
+{
+	struct request *rq = (struct request *)compat_ftrace_arg(fregs, 0);
+	struct gendisk *disk = READ_ONCE(rq->q->disk);
+
+	if (disk && !hlist_empty(stack_bucket(disk)) && !within_module(parent_ip, THIS_MODULE))
+		redirect(fregs, request_entry);
+}
+
+/**
+ * struct bio_hook - a hook on I/O
+ * @hook: what is hooked
+ * @users: attached filters that need it; more take hook_lock
+ * @hooked: under hook_lock
+ */
+struct bio_hook {
+	struct hook hook;
+	atomic_t users;
+	bool hooked;
 };
 
-static struct hook bio_redirect_hook = {
-	.ops = REDIRECT_OPS(submit_bio_redirect),
-	.functions = { "submit_bio_noacct" },
+/*
+ * By the bits of hook_get(), in the order in which they are registered; in the reverse
+ * order they are taken back.
+ */
+static struct bio_hook bio_hooks[] = {
+	/* HOOK_ENTRY */
+	{ .hook = { SEE_OPS(submit_bio_callback), { EXPORTED(submit_bio_noacct) } } },
+	/* HOOK_REDIRECT */
+	{ .hook = { REDIRECT_OPS(submit_bio_redirect), { EXPORTED(submit_bio_noacct) } } },
+	/*
+	 * HOOK_LAST. A drain waits for what a bio-based driver has entered into the I/O
+	 * statistics. What it enters later than in its submit_bio it had put aside: md does
+	 * until 6.11, with a write whose flush has to be first.
+	 */
+	{ .hook = { SEE_OPS(last_step_callback), {
+		LOCAL(__submit_bio, submit_bio_noacct), EXPORTED(bio_start_io_acct),
+	} } },
+	/* HOOK_DENY */
+	{ .hook = { REDIRECT_OPS(deny_callback), {
+		LOCAL(__submit_bio, submit_bio_noacct),
+	} } },
+	/* HOOK_REQUEST */
+	{ .hook = { REDIRECT_OPS(request_callback), { EXPORTED(blk_insert_cloned_request) } } },
 };
 
 /* ---- Redirected as long as the module is loaded ------------------------- */
@@ -345,18 +347,21 @@ static void notrace redirect_callback(unsigned long ip, unsigned long parent_ip,
 		redirect(fregs, remove_entry);
 	else if (entered(ip, blk_mark_disk_dead))
 		redirect(fregs, mark_dead_entry);
-	else if (ioctl_concerns_us(compat_ftrace_arg(fregs, 1)))
+	else if (ioctl_is_ours(compat_ftrace_arg(fregs, 1)))
 		redirect(fregs, ioctl_entry);
+	else
+		passthrough_ioctl((struct file *)compat_ftrace_arg(fregs, 0),
+				  compat_ftrace_arg(fregs, 1), compat_ftrace_arg(fregs, 2));
 }
 
 static struct hook redirect_hook = {
 	.ops = REDIRECT_OPS(redirect_callback),
 	.functions = {
-		"bdev_disk_changed", "del_gendisk", "blk_mark_disk_dead",
-		/* No address is known of these two, so they are the others. */
-		"blkdev_ioctl",
+		EXPORTED(bdev_disk_changed), EXPORTED(del_gendisk), EXPORTED(blk_mark_disk_dead),
+		/* The others. Their source file stands next to that of this exported one. */
+		LOCAL(blkdev_ioctl, del_gendisk),
 #ifdef CONFIG_COMPAT
-		"compat_blkdev_ioctl",
+		LOCAL(compat_blkdev_ioctl, del_gendisk),
 #endif
 	},
 };
@@ -379,27 +384,16 @@ static void notrace rw_page_callback(unsigned long ip, unsigned long parent_ip,
 		redirect(fregs, rw_page_entry);
 }
 
-/* Apart from the others, for these are not exported: no address is known of them. */
+/* Apart from the others, whose callback takes what it does not know for an ioctl. */
 static struct hook rw_page_hook = {
 	.ops = REDIRECT_OPS(rw_page_callback),
-	.functions = { "bdev_read_page", "bdev_write_page" },
+	.functions = {
+		LOCAL(bdev_read_page, thaw_bdev), LOCAL(bdev_write_page, thaw_bdev),
+	},
 };
 #endif
 
 /* ---- Seen as long as the module is loaded ------------------------------- */
-
-/* SCSI and NVMe passthrough; what only reads is of no interest. */
-static void notrace see_request(struct request *rq)
-{
-	struct gendisk *disk;
-
-	if (req_op(rq) != REQ_OP_DRV_OUT)
-		return;
-	/* Only looked up, so it may be on its way out. */
-	disk = READ_ONCE(rq->q->disk);
-	if (disk)
-		walk_unseen(disk, BLKFILTER_UNSEEN_REQUEST);
-}
 
 static void notrace see_callback(unsigned long ip, unsigned long parent_ip,
 				 struct ftrace_ops *ops, struct ftrace_regs *fregs)
@@ -408,7 +402,7 @@ static void notrace see_callback(unsigned long ip, unsigned long parent_ip,
 
 	preempt_disable_notrace();
 	if (entered(ip, blk_execute_rq) || entered(ip, blk_execute_rq_nowait))
-		see_request((struct request *)first);
+		passthrough_request((struct request *)first);
 	else if (entered(ip, set_capacity) || entered(ip, set_capacity_and_notify))
 		walk_resized((struct gendisk *)first, 0, compat_ftrace_arg(fregs, 1));
 	else
@@ -420,23 +414,38 @@ static void notrace see_callback(unsigned long ip, unsigned long parent_ip,
 static struct hook see_hook = {
 	.ops = SEE_OPS(see_callback),
 	.functions = {
-		"blk_execute_rq", "blk_execute_rq_nowait",
+		EXPORTED(blk_execute_rq), EXPORTED(blk_execute_rq_nowait),
 		/* Compiled together, so either may have the other inside. */
-		"set_capacity", "set_capacity_and_notify",
-		/* Of this one no address is known. */
-		"bdev_resize_partition",
+		EXPORTED(set_capacity), EXPORTED(set_capacity_and_notify),
+		/* The other one. */
+		LOCAL(bdev_resize_partition, bdev_disk_changed),
 	},
 };
+
+#if !COMPAT_MD_COUNTS
+static void notrace switched_callback(unsigned long ip, unsigned long parent_ip,
+				      struct ftrace_ops *ops, struct ftrace_regs *fregs)
+{
+	struct request_queue *q = (struct request_queue *)compat_ftrace_arg(fregs, 0);
+
+	drain_switched(q->disk);
+}
+
+static struct hook switched_hook = {
+	.ops = SEE_OPS(switched_callback),
+	.functions = { LOCAL(queue_iostats_store, submit_bio_noacct) },
+};
+#endif
 
 /* ---- Placing and removing ---------------------------------------------- */
 
 /* Hooked as long as the module is loaded. */
 static struct hook *const lasting_hooks[] = {
-#ifdef CONFIG_BLK_DEV_THROTTLING
-	&throttling_hook,
-#endif
 #ifdef HAVE_rw_page
 	&rw_page_hook,
+#endif
+#if !COMPAT_MD_COUNTS
+	&switched_hook,
 #endif
 	&see_hook, &redirect_hook,
 };
@@ -448,18 +457,21 @@ static struct hook *const lasting_hooks[] = {
  */
 static int hook_prepare(struct hook *hook)
 {
-	const char *function;
+	const struct function *function;
+	unsigned long address;
 	int i, ret = 0;
 
-	for (i = 0; i < HOOK_FUNCTIONS && hook->functions[i] && !ret; i++) {
-		function = hook->functions[i];
-		ret = ftrace_set_filter(&hook->ops, (char *)function,
-					strlen(function), !i);
+	for (i = 0; i < HOOK_FUNCTIONS && hook->functions[i].name && !ret; i++) {
+		function = &hook->functions[i];
+		address = function->address ?: symbol_find(function->name, function->near);
+		if (!address)
+			return -EOPNOTSUPP;
+		ret = ftrace_set_filter_ip(&hook->ops, address, 0, !i);
 		if (ret)
-			pr_err("this kernel has no traceable function %s (%d)\n",
-			       function, ret);
+			pr_err("this kernel's function %s cannot be traced (%d)\n",
+			       function->name, ret);
 	}
-	return ret;
+	return ret == -EINVAL ? -EOPNOTSUPP : ret;
 }
 
 static int hook_register(struct hook *hook)
@@ -469,8 +481,8 @@ static int hook_register(struct hook *hook)
 	if (!ret)
 		return 0;
 	pr_err("cannot hook (%d):", ret);
-	for (i = 0; i < HOOK_FUNCTIONS && hook->functions[i]; i++)
-		pr_cont(" %s", hook->functions[i]);
+	for (i = 0; i < HOOK_FUNCTIONS && hook->functions[i].name; i++)
+		pr_cont(" %s", hook->functions[i].name);
 	pr_cont("\n");
 	if (ret == -EBUSY)
 		pr_err("either somebody else redirects one of them already (a live patch, another product's module), or ftrace is switched off (sysctl kernel.ftrace_enabled=0)\n");
@@ -482,25 +494,14 @@ static bool hook_unregister(struct hook *hook)
 	return !WARN_ON_ONCE(unregister_ftrace_function(&hook->ops));
 }
 
-/* With no filter attached; the next one asks for it again, if one was seen. */
-static void entry_unhook(void)
-{
-	mutex_lock(&entry_lock);
-	if (entry_hooked || hook_unregister(&entry_hook))
-		entry_hooked = -EINPROGRESS;
-	mutex_unlock(&entry_lock);
-}
-
 static void hook_forget_all(void)
 {
 	int i;
 
 	for (i = 0; i < ARRAY_SIZE(lasting_hooks); i++)
 		ftrace_free_filter(&lasting_hooks[i]->ops);
-	ftrace_free_filter(&bio_hook.ops);
-	ftrace_free_filter(&accounting_hook.ops);
-	ftrace_free_filter(&bio_redirect_hook.ops);
-	ftrace_free_filter(&entry_hook.ops);
+	for (i = 0; i < ARRAY_SIZE(bio_hooks); i++)
+		ftrace_free_filter(&bio_hooks[i].hook.ops);
 }
 
 static void hook_unregister_lasting(int count)
@@ -509,17 +510,15 @@ static void hook_unregister_lasting(int count)
 		hook_unregister(lasting_hooks[count]);
 	redirect_wait_all();
 	synchronize_rcu_tasks();
-	/* Nobody asks for it any more; with no filter attached, it places nothing. */
-	cancel_work_sync(&entry_work);
 }
 
 /* hook_start() - hook all but I/O, and make ready to hook that */
 int hook_start(void)
 {
-	int i, ret;
+	int i, ret = 0;
 
-	ret = hook_prepare(&bio_hook) ?: hook_prepare(&accounting_hook) ?:
-	      hook_prepare(&bio_redirect_hook) ?: hook_prepare(&entry_hook);
+	for (i = 0; i < ARRAY_SIZE(bio_hooks) && !ret; i++)
+		ret = hook_prepare(&bio_hooks[i].hook);
 	for (i = 0; i < ARRAY_SIZE(lasting_hooks) && !ret; i++)
 		ret = hook_prepare(lasting_hooks[i]);
 	if (ret)
@@ -541,7 +540,6 @@ forget:
 
 /* Hooks on bios come and go under this. */
 static DEFINE_MUTEX(hook_lock);
-static bool bio_hooked, accounting_hooked, bio_redirect_hooked;
 
 /*
  * Removing a hook waits for every task to have been scheduled. That is done later,
@@ -551,66 +549,83 @@ static bool bio_hooked, accounting_hooked, bio_redirect_hooked;
  */
 #define HOOK_LINGERS	HZ
 
-static void hook_unused(struct work_struct *work)
-{
-	mutex_lock(&hook_lock);
-	if (!atomic_read(&bio_redirect_users) && bio_redirect_hooked)
-		bio_redirect_hooked = !hook_unregister(&bio_redirect_hook);
-	if (!atomic_read(&bio_users) && bio_hooked && !bio_redirect_hooked)
-		bio_hooked = !hook_unregister(&bio_hook);
-	if (!atomic_read(&bio_users) && accounting_hooked)
-		accounting_hooked = !hook_unregister(&accounting_hook);
-	if (!atomic_read(&bio_users))
-		entry_unhook();
-	mutex_unlock(&hook_lock);
-}
+static void hook_unused(struct work_struct *work);
 static DECLARE_DELAYED_WORK(hook_unused_work, hook_unused);
 
-/* hook_get() - hook I/O, for one more filter; @redirect if it may sleep */
-int hook_get(bool redirect)
-{
-	int ret = 0;
+/*
+ * For that, ftrace waits as long as the slowest task takes, under a lock that placing hooks
+ * takes as well, and much else. So we wait first, under none.
+ */
+#define HOOK_WAITS	(600 * HZ)
+#define HOOK_SAYS	(30 * HZ)
 
-	mutex_lock(&hook_lock);
-	if (!bio_hooked) {
-		ret = hook_register(&bio_hook);
-		bio_hooked = !ret;
-	}
-	if (!ret && !accounting_hooked) {
-		ret = hook_register(&accounting_hook);
-		accounting_hooked = !ret;
-	}
-	if (!ret && redirect && !bio_redirect_hooked) {
-		static_branch_enable(&bios_redirected);
-		ret = hook_register(&bio_redirect_hook);
-		bio_redirect_hooked = !ret;
-	}
-	if (!ret) {
-		atomic_inc(&bio_users);
-		atomic_add(redirect, &bio_redirect_users);
-	} else if (!atomic_read(&bio_users)) {
+static void hook_unused(struct work_struct *work)
+{
+	struct bio_hook *h;
+
+	if (tasks_wait(HOOK_WAITS)) {
 		schedule_delayed_work(&hook_unused_work, HOOK_LINGERS);
+		return;
+	}
+	mutex_lock(&hook_lock);
+	for (h = bio_hooks + ARRAY_SIZE(bio_hooks); h-- > bio_hooks; ) {
+		if (h->hooked && !atomic_read(&h->users))
+			h->hooked = !hook_unregister(&h->hook);
 	}
 	mutex_unlock(&hook_lock);
+}
+
+/*
+ * hook_get() - hook I/O, for one more filter
+ * @hooks: HOOK_ENTRY and so on. HOOK_REDIRECT needs HOOK_ENTRY
+ */
+int hook_get(unsigned int hooks)
+{
+	int i, ret = 0;
+
+	mutex_lock(&hook_lock);
+	for (i = 0; i < ARRAY_SIZE(bio_hooks) && !ret; i++) {
+		if (!(hooks & BIT(i)) || bio_hooks[i].hooked)
+			continue;
+		if (BIT(i) == HOOK_REDIRECT)
+			static_branch_enable(&bios_redirected);
+		ret = hook_register(&bio_hooks[i].hook);
+		bio_hooks[i].hooked = !ret;
+	}
+	for (i = 0; i < ARRAY_SIZE(bio_hooks) && !ret; i++)
+		atomic_add(!!(hooks & BIT(i)), &bio_hooks[i].users);
+	mutex_unlock(&hook_lock);
+	if (ret)
+		schedule_delayed_work(&hook_unused_work, HOOK_LINGERS);
 	return ret;
 }
 
-void hook_put(bool redirect)
+void hook_put(unsigned int hooks)
 {
-	bool unused = redirect && atomic_dec_and_test(&bio_redirect_users);
+	bool unused = false;
+	int i;
 
-	if (atomic_dec_and_test(&bio_users) || unused)
+	for (i = 0; i < ARRAY_SIZE(bio_hooks); i++) {
+		if (hooks & BIT(i))
+			unused |= atomic_dec_and_test(&bio_hooks[i].users);
+	}
+	if (unused)
 		schedule_delayed_work(&hook_unused_work, HOOK_LINGERS);
 }
 
 /*
  * hook_stop() - at exit: after this, no task is in the module's code
  *
- * No filter is attached, because each holds its module, which holds this one.
+ * No filter is attached, because each holds its module, which holds this one. Waits for as
+ * long as the slowest task takes; the log says for which.
  */
 void hook_stop(void)
 {
-	flush_delayed_work(&hook_unused_work);
+	while (tasks_wait(HOOK_SAYS) == -ETIMEDOUT)
+		tasks_name();
+	do {
+		flush_delayed_work(&hook_unused_work);
+	} while (delayed_work_pending(&hook_unused_work));
 	hook_unregister_lasting(ARRAY_SIZE(lasting_hooks));
 	hook_forget_all();
 }

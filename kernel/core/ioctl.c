@@ -69,7 +69,7 @@ static int filter_attach(struct block_device *bdev, struct blkfilter_operations 
 	noio = memalloc_noio_save();
 
 	mutex_lock(&disk->open_mutex);
-	ret = lifecycle_live(bdev) ? stack_attach(bdev, ops, &id) : -ENODEV;
+	ret = lifecycle_live(bdev) ? stack_attach(bdev, ops, NULL, &id) : -ENODEV;
 	mutex_unlock(&disk->open_mutex);
 
 	if (!ret) {
@@ -157,7 +157,7 @@ static int ioctl_ctl(struct block_device *bdev, void __user *argp)
 	return ret;
 }
 
-bool notrace ioctl_concerns_us(unsigned int cmd)
+bool notrace ioctl_is_ours(unsigned int cmd)
 {
 	return cmd == BLKFILTER_ATTACH || cmd == BLKFILTER_DETACH ||
 	       cmd == BLKFILTER_CTL || content_is_loop_ioctl(cmd);

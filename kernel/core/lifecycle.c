@@ -22,6 +22,7 @@
 #include <linux/slab.h>
 
 #include "compat.h"
+#include "drain.h"
 #include "hook.h"
 #include "lifecycle.h"
 #include "registry.h"
@@ -75,6 +76,8 @@ static void device_removed(struct device *dev COMPAT_CLASS_ARG)
 	device_remove_file(dev, &dev_attr_filter_bypassed);
 	device_remove_file(dev, &dev_attr_filter);
 	stack_remove(dev_to_bdev(dev));
+	if (!bdev_is_partition(dev_to_bdev(dev)))
+		drain_forget(dev_to_bdev(dev)->bd_disk);
 }
 
 static struct class_interface block_interface = {

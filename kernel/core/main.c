@@ -12,7 +12,9 @@
 #include "drain.h"
 #include "hook.h"
 #include "lifecycle.h"
+#include "selftest.h"
 #include "stack.h"
+#include "tasks.h"
 
 static int __init blkfilter_init(void)
 {
@@ -33,10 +35,18 @@ static int __init blkfilter_init(void)
 	ret = hook_start();
 	if (ret)
 		goto stop_lifecycle;
+	ret = selftest_run();
+	if (ret)
+		goto stop_hook;
 	return 0;
 
+stop_hook:
+	hook_stop();
 stop_lifecycle:
 	lifecycle_stop();
+	stack_stop();
+	drain_stop();
+	tasks_stop();
 stop_content:
 	content_stop();
 	return ret;
@@ -47,6 +57,8 @@ static void __exit blkfilter_exit(void)
 	hook_stop();
 	lifecycle_stop();
 	stack_stop();
+	drain_stop();
+	tasks_stop();
 	content_stop();
 }
 

@@ -44,6 +44,7 @@ static inline bool place_below(const struct place *a, const struct place *b)
  * @flt: the filter's own
  * @filter_bio: copied from its operations, so that all that a bio needs is in one
  *	cache line
+ * @last_step: likewise
  * @flags: likewise
  * @place: in the stack
  * @users: 1 while in the table, 1 for each CTL, and 1 for all bios that sleep
@@ -57,6 +58,8 @@ static inline bool place_below(const struct place *a, const struct place *b)
  * @told: device_removed was called
  * @parked: a rescan is under way, which the attachment may survive
  * @lost: the rescan has removed @bdev
+ * @read_only: the filter denies every change
+ * @marked: so @bdev was marked read-only, and was not before
  */
 struct blkfilter_attachment {
 	struct hlist_node node;
@@ -65,6 +68,8 @@ struct blkfilter_attachment {
 	struct blkfilter *flt;
 	bool (*filter_bio)(struct blkfilter *flt, struct bio *bio,
 			   struct blkfilter_range range);
+	blk_status_t (*last_step)(struct blkfilter *flt, struct bio *bio,
+				  struct blkfilter_range range);
 	unsigned int flags;
 	struct place place;
 	refcount_t users;
@@ -78,6 +83,8 @@ struct blkfilter_attachment {
 	bool told;
 	bool parked;
 	bool lost;
+	bool read_only;
+	bool marked;
 };
 
 /*
@@ -92,18 +99,17 @@ static __always_inline struct hlist_head *stack_bucket(const struct gendisk *dis
 	return &stacks[hash_min((unsigned long)disk, HASH_BITS(stacks))];
 }
 
-static __always_inline void stack_tell(struct blkfilter_attachment *att,
-				       enum blkfilter_unseen why)
-{
-	if (att->flt->ops->unseen)
-		att->flt->ops->unseen(att->flt, why);
-}
-
 #define stack_for_each_rcu(att, gendisk)					\
 	hlist_for_each_entry_rcu_notrace(att, stack_bucket(gendisk), node)	\
 		if ((att)->disk != (gendisk)) {} else
 
-int stack_attach(struct block_device *bdev, struct blkfilter_operations *ops, u64 *id);
+/* All attachments of all disks, in no order. */
+#define stack_for_all_rcu(bucket, att)						\
+	for ((bucket) = 0; (bucket) < HASH_SIZE(stacks); (bucket)++)		\
+		hlist_for_each_entry_rcu_notrace(att, &stacks[bucket], node)
+
+int stack_attach(struct block_device *bdev, struct blkfilter_operations *ops,
+		 const char *options, u64 *id);
 int stack_detach(struct block_device *bdev, const char *name, u64 id);
 void stack_remove(struct block_device *bdev);
 

@@ -8,7 +8,7 @@
  * Within a disk the partitions' filters stand before the whole disk's, and higher
  * altitudes before lower ones; a walk follows that order.
  *
- * There are two walks. Where all filters that a bio concerns are atomic it runs
+ * Where a bio is submitted there are two walks. Where all filters that a bio concerns are atomic it runs
  * inside the ftrace callback, with preemption disabled, takes no lock and writes
  * to no shared memory. Where one may sleep, hold or consume the bio, the task was
  * redirected here by the hook, and the bio goes on to submit_bio_noacct() at the
@@ -18,22 +18,18 @@
  *
  *	BIO_REMAPPED tells a bio that has met this device's filters; the hook leaves
  *	out bios that carry it. The kernel sets it on a partition's bio right after
- *	the hook, this file sets it on a whole disk's where a filter must not be shown
- *	one twice, and bio_set_dev() clears it when a stacking driver sends the bio on
- *	to another device. Remainders of a split and requeued bios carry it along.
+ *	the hook, this file sets it on a whole disk's, and bio_set_dev() clears it when
+ *	a stacking driver sends the bio on to another device. Remainders of a split and
+ *	requeued bios carry it along.
  *
- * Again
+ * The last step
  *
- *	Draining (drain.c) waits for bios that have passed the hook, but not for one
- *	that somebody holds back on its way to the device: a filter that sleeps over
- *	it, blk-throttle, a device-mapper device that is suspended, md until a flush is
- *	done, a task that sleeps in the driver of a device above. By the time that it
- *	goes on, the epoch that cbt has marked its block in may be over. So filters that
- *	ask for it (SEES_RELEASED) are shown such a bio again when it goes on, from where
- *	to its queue (or to the statistics that it is counted by) the task does not
- *	sleep. Too often does no harm there: remainders of a split are shown to them
- *	again, too. A filter that does not ask, attached above while a bio is in
- *	another's hands, does not see that bio.
+ *	Between that and its queue a bio may be held back: by a filter that sleeps over
+ *	it, blk-throttle, a device-mapper device that is suspended, a task that sleeps
+ *	in the driver of a device above. So a filter to which the moment of a write
+ *	matters looks at its last step instead (last_step), behind all of these: cbt,
+ *	for the epoch that it marks a block in may be over by then, and guard, whose
+ *	rules may be others by then. What comes there twice is shown twice.
  */
 #include <linux/blkdev.h>
 #include <linux/export.h>
@@ -46,7 +42,8 @@
 
 /*
  * A zone operation says where a zone begins, and no length; an append, not where
- * in the zone it will land.
+ * in the zone it will land; and what an operation means that is not known here, may
+ * be anything.
  */
 static __always_inline void bio_range(struct bio *bio, struct blkfilter_range *range)
 {
@@ -56,16 +53,22 @@ static __always_inline void bio_range(struct bio *bio, struct blkfilter_range *r
 		return;
 
 	switch (bio_op(bio)) {
+	case REQ_OP_FLUSH:
+	case REQ_OP_DISCARD:
+	case REQ_OP_SECURE_ERASE:
+	case REQ_OP_WRITE_ZEROES:
+	case REQ_OP_ZONE_OPEN:
+	case REQ_OP_ZONE_CLOSE:
+		break;
 	case REQ_OP_ZONE_APPEND:
 	case REQ_OP_ZONE_RESET:
 	case REQ_OP_ZONE_FINISH:
 		range->count = bdev_zone_sectors(bio->bi_bdev);
 		break;
-	case REQ_OP_ZONE_RESET_ALL:
-		range->sector = 0;
-		range->count = bdev_nr_sectors(bio->bi_bdev);
-		break;
 	default:
+		/* REQ_OP_ZONE_RESET_ALL, and what is not known */
+		range->sector = bio_flagged(bio, BIO_REMAPPED) ? bio->bi_bdev->bd_start_sect : 0;
+		range->count = bdev_nr_sectors(bio->bi_bdev);
 		break;
 	}
 }
@@ -125,6 +128,17 @@ static bool notrace is_atomic(const struct blkfilter_attachment *att)
 	return att->flags & BLKFILTER_ATOMIC;
 }
 
+/* Does a filter look at bios where they are submitted? Some look at the last step only. */
+static bool notrace looks_at_entry(const struct blkfilter_attachment *att)
+{
+	return att->filter_bio || !att->last_step;
+}
+
+static bool notrace may_sleep(const struct blkfilter_attachment *att)
+{
+	return looks_at_entry(att) && !is_atomic(att);
+}
+
 /* ---- Inside the hook --------------------------------------------------- */
 
 /*
@@ -137,33 +151,46 @@ void notrace walk_atomic(struct bio *bio)
 {
 	struct blkfilter_attachment *att;
 	struct blkfilter_range range;
-	unsigned int common = BLKFILTER_SEES_RELEASED;
 
 	stack_for_each_rcu(att, bio->bi_bdev->bd_disk) {
-		common &= att->flags;
-		if (likely(is_atomic(att)) && bio_concerns(bio, att, &range))
+		if (is_atomic(att) && att->filter_bio && bio_concerns(bio, att, &range))
 			att->filter_bio(att->flt, bio, range);
 	}
-	/* Where all are shown again what comes again, nothing tells that it does. */
-	if (!common)
-		bio_set_met(bio);
+	bio_set_met(bio);
 }
 
 /*
- * walk_again() - a bio goes on that may have been held back
+ * walk_last() - show a bio to the filters that look at its last step
  *
- * Shown to the filters that its time matters to, whatever their altitude. With
- * preemption disabled.
+ * With preemption disabled. walk_denied() asks those that may deny it.
  */
-void notrace walk_again(struct bio *bio)
+void notrace walk_last(struct bio *bio)
 {
 	struct blkfilter_attachment *att;
 	struct blkfilter_range range;
 
 	stack_for_each_rcu(att, bio->bi_bdev->bd_disk) {
-		if ((att->flags & BLKFILTER_SEES_RELEASED) && bio_concerns(bio, att, &range))
-			att->filter_bio(att->flt, bio, range);
+		if (likely(att->last_step) && !(att->flags & BLKFILTER_DENIES) &&
+		    bio_concerns(bio, att, &range))
+			att->last_step(att->flt, bio, range);
 	}
+}
+
+/* walk_denied() - what a bio is to fail with at its last step. No preemption */
+blk_status_t notrace walk_denied(struct bio *bio)
+{
+	struct blkfilter_attachment *att;
+	struct blkfilter_range range;
+	blk_status_t status;
+
+	stack_for_each_rcu(att, bio->bi_bdev->bd_disk) {
+		if (!(att->flags & BLKFILTER_DENIES) || !bio_concerns(bio, att, &range))
+			continue;
+		status = att->last_step(att->flt, bio, range);
+		if (status != BLK_STS_OK)
+			return status;
+	}
+	return BLK_STS_OK;
 }
 
 /* Is there a filter below @place that may sleep over a bio? No preemption. */
@@ -173,7 +200,7 @@ static bool notrace may_sleep_below(struct bio *bio, const struct place *place)
 	struct blkfilter_range range;
 
 	stack_for_each_rcu(att, bio->bi_bdev->bd_disk) {
-		if (!is_atomic(att) && place_below(&att->place, place) &&
+		if (may_sleep(att) && place_below(&att->place, place) &&
 		    bio_concerns(bio, att, &range))
 			return true;
 	}
@@ -198,7 +225,8 @@ static struct blkfilter_attachment *walk_next(struct bio *bio, const struct plac
 	struct blkfilter_attachment *att;
 
 	stack_for_each_rcu(att, bio->bi_bdev->bd_disk) {
-		if (place_below(&att->place, place) && bio_concerns(bio, att, range))
+		if (looks_at_entry(att) && place_below(&att->place, place) &&
+		    bio_concerns(bio, att, range))
 			return att;
 	}
 	return NULL;
@@ -218,7 +246,7 @@ static bool ask(struct blkfilter_attachment *att, struct bio *bio,
  * not wait is sent back before any filter has seen it: its submitter comes again
  * from where it may.
  */
-static void walk_down(struct bio *bio, struct place place, bool released)
+static void walk_down(struct bio *bio, struct place place)
 {
 	struct blkfilter_attachment *att;
 	struct blkfilter_range range;
@@ -248,11 +276,8 @@ static void walk_down(struct bio *bio, struct place place, bool released)
 		stack_put_bio(att);
 		if (consumed)
 			return;
-		released = true;
 		preempt_disable();
 	}
-	if (released)
-		walk_again(bio);
 	bio_set_met(bio);
 	preempt_enable();
 
@@ -264,7 +289,7 @@ static void walk_down(struct bio *bio, struct place place, bool released)
 /* walk_redirected() - in place of submit_bio_noacct() */
 void walk_redirected(struct bio *bio)
 {
-	walk_down(bio, PLACE_TOP, false);
+	walk_down(bio, PLACE_TOP);
 }
 
 /**
@@ -277,35 +302,117 @@ void walk_redirected(struct bio *bio)
  */
 void blkfilter_submit_below(struct blkfilter *flt, struct bio *bio)
 {
-	walk_down(bio, flt->attachment->place, true);
+	walk_down(bio, flt->attachment->place);
 	barrier();
 }
 EXPORT_SYMBOL_GPL(blkfilter_submit_below);
 
 /* ---- What is no bio ---------------------------------------------------- */
 
-/* walk_unseen() - @disk may hold something else from now on; without preemption */
+static void notrace unseen(struct blkfilter_attachment *att, enum blkfilter_unseen why)
+{
+	if (why == BLKFILTER_UNSEEN_REQUEST)
+		atomic_long_inc(&att->bypassed);
+	if (att->flt->ops->unseen)
+		att->flt->ops->unseen(att->flt, why);
+}
+
+/* walk_unseen() - @disk may hold something else from now on. No preemption */
 void notrace walk_unseen(struct gendisk *disk, enum blkfilter_unseen why)
 {
 	struct blkfilter_attachment *att;
 
-	stack_for_each_rcu(att, disk) {
-		if (why == BLKFILTER_UNSEEN_REQUEST)
-			atomic_long_inc(&att->bypassed);
-		stack_tell(att, why);
+	stack_for_each_rcu(att, disk)
+		unseen(att, why);
+}
+
+/* walk_unseen_where() - likewise, one or more of the disks that @where takes; NULL takes all */
+void notrace walk_unseen_where(walk_where *where, const void *what, enum blkfilter_unseen why)
+{
+	struct blkfilter_attachment *att;
+	unsigned int bucket;
+
+	stack_for_all_rcu(bucket, att) {
+		if (!where || where(att->disk, what))
+			unseen(att, why);
 	}
 }
 
-/* walk_unseen_all() - every disk may; from process context */
-void walk_unseen_all(enum blkfilter_unseen why)
+/* walk_has() - is there a filter on @disk? No preemption, so that it stays in the table */
+bool notrace walk_has(const struct gendisk *disk)
 {
 	struct blkfilter_attachment *att;
-	int bucket;
 
-	preempt_disable();
-	hash_for_each_rcu(stacks, bucket, att, node)
-		stack_tell(att, why);
-	preempt_enable();
+	stack_for_each_rcu(att, disk)
+		return true;
+	return false;
+}
+
+/* walk_has_where() - on a disk that @where takes? Likewise */
+bool notrace walk_has_where(walk_where *where, const void *what)
+{
+	struct blkfilter_attachment *att;
+	unsigned int bucket;
+
+	stack_for_all_rcu(bucket, att) {
+		if (where(att->disk, what))
+			return true;
+	}
+	return false;
+}
+
+/* One bio of a request that a driver above has made. */
+static blk_status_t notrace request_bio(struct bio *bio)
+{
+	struct blkfilter_attachment *att;
+	struct blkfilter_range range;
+	blk_status_t status;
+
+	stack_for_each_rcu(att, bio->bi_bdev->bd_disk) {
+		if (!att->last_step || !bio_concerns(bio, att, &range))
+			continue;
+		status = att->last_step(att->flt, bio, range);
+		if ((att->flags & BLKFILTER_DENIES) && status != BLK_STS_OK)
+			return status;
+	}
+	return BLK_STS_OK;
+}
+
+/*
+ * walk_request() - a driver above puts a request on a disk's queue, with no bio before it
+ *
+ * Its bios are copies, of the whole disk, that nobody has submitted: filters see them at
+ * their last step and nowhere else. For those that look where bios are submitted it is one
+ * they have not seen. Discards may have gaps between them, which is why each is shown, and
+ * not the range of the request.
+ *
+ * Only multipath does this, and takes most errors for the path's, which it would give up to
+ * try the next. What a filter denies is as when a disk is write-protected: no path helps.
+ *
+ * With preemption disabled. Return: what the request fails with
+ */
+blk_status_t notrace walk_request(struct request *rq)
+{
+	struct blkfilter_attachment *att;
+	struct blkfilter_range range;
+	blk_status_t status;
+	struct bio *bio;
+
+	__rq_for_each_bio(bio, rq) {
+		status = request_bio(bio);
+		if (status != BLK_STS_OK)
+			return blk_path_error(status) ? BLK_STS_TARGET : status;
+	}
+	if (!rq->bio || !blkfilter_changes_data(req_op(rq)))
+		return BLK_STS_OK;
+	stack_for_each_rcu(att, rq->bio->bi_bdev->bd_disk) {
+		bio = rq->bio;
+		while (bio && !bio_concerns(bio, att, &range))
+			bio = bio->bi_next;
+		if (bio && looks_at_entry(att))
+			unseen(att, BLKFILTER_UNSEEN_REQUEST);
+	}
+	return BLK_STS_OK;
 }
 
 /* walk_resized() - partition @partno, or 0 for the disk, is about to be resized */

@@ -42,6 +42,8 @@ struct guard_verdict {
  * @flt: the core's handle
  * @bdev: the device; a rescan may replace it
  * @rules: read under RCU; replaced under both locks, read under either
+ * @enforced: the rules that bios are held against at their last step; follows @rules
+ *	when all that the old ones delayed has gone on
  * @rules_lock: keeps @rules for those who sleep over it
  * @held_lock: protects the three that follow
  * @held: bios that are being delayed, by the time they are due
@@ -56,6 +58,7 @@ struct guard {
 	struct blkfilter flt;
 	struct block_device *bdev;
 	struct guard_rules __rcu *rules;
+	struct guard_rules __rcu *enforced;
 	struct mutex rules_lock;
 
 	spinlock_t held_lock;
@@ -70,17 +73,21 @@ struct guard {
 struct guard_rules *rules_create(u32 count);
 void rules_free(struct guard_rules *rules);
 bool rules_valid(const struct guard_rules *rules);
+bool rules_read_only(const struct guard_rules *rules);
 struct guard_verdict rules_judge(struct guard *guard, struct bio *bio,
 				 struct blkfilter_range range);
+blk_status_t rules_enforce(struct guard *guard, struct bio *bio, struct blkfilter_range range);
 
 int hold_init(struct guard *guard);
 void hold_exit(struct guard *guard);
 bool hold_bio(struct guard *guard, struct bio *bio, struct guard_verdict verdict);
 void hold_replace_rules(struct guard *guard, struct guard_rules *rules);
-void hold_release_all(struct guard *guard);
+void hold_no_longer(struct guard *guard);
 u32 hold_count(struct guard *guard);
 
+void guard_replace_rules(struct guard *guard, struct guard_rules *new);
 int guard_ctl(struct blkfilter *flt, const unsigned int cmd, __u8 __user *buf,
 	      __u32 *plen);
+int guard_configure(struct blkfilter *flt, const char *options);
 
 #endif /* BLKFILTER_GUARD_H */

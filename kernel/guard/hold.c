@@ -32,7 +32,7 @@ static void hold_schedule(struct guard *guard)
 	lockdep_assert_held(&guard->held_lock);
 	if (!first)
 		return;
-	left = max_t(s64, first->expires - ktime_get(), 0);
+	left = guard->going ? 0 : max_t(s64, first->expires - ktime_get(), 0);
 	mod_delayed_work(guard->workers, &guard->release, nsecs_to_jiffies(left) + !!left);
 }
 
@@ -56,8 +56,6 @@ bool hold_bio(struct guard *guard, struct bio *bio, struct guard_verdict verdict
 	rules = rcu_dereference_protected(guard->rules, lockdep_is_held(&guard->held_lock));
 	valid = verdict.serial == rules->serial;
 	if (valid) {
-		if (guard->going)
-			held->node.expires = 0;
 		guard->held_count++;
 		if (timerqueue_add(&guard->held, &held->node))
 			hold_schedule(guard);
@@ -96,20 +94,15 @@ static void hold_send(struct guard *guard, struct bio_list bios)
 		blkfilter_submit_below(&guard->flt, bio);
 }
 
-static void hold_release(struct guard *guard, ktime_t now)
+static void hold_work(struct work_struct *work)
 {
+	struct guard *guard = container_of(to_delayed_work(work), struct guard, release);
 	struct bio_list due;
 
 	spin_lock(&guard->held_lock);
-	due = hold_take(guard, now);
+	due = hold_take(guard, guard->going ? KTIME_MAX : ktime_get());
 	spin_unlock(&guard->held_lock);
 	hold_send(guard, due);
-}
-
-static void hold_work(struct work_struct *work)
-{
-	hold_release(container_of(to_delayed_work(work), struct guard, release),
-		     ktime_get());
 }
 
 /*
@@ -128,12 +121,22 @@ void hold_replace_rules(struct guard *guard, struct guard_rules *rules)
 	hold_send(guard, delayed);
 	/* The worker may be about to send more: those are neither held nor in flight. */
 	flush_work(&guard->release.work);
+	rcu_assign_pointer(guard->enforced, rules);
 }
 
-/* hold_release_all() - let all bios go that are held now */
-void hold_release_all(struct guard *guard)
+/*
+ * hold_no_longer() - the device goes: let all bios go, and hold none from now on
+ *
+ * By the worker only: the caller may be a driver that keeps the device's queue frozen, and
+ * would wait in it for itself. The worker waits there until the driver lets the queue go, or
+ * has marked the disk dead, which fails what waits.
+ */
+void hold_no_longer(struct guard *guard)
 {
-	hold_release(guard, KTIME_MAX);
+	spin_lock(&guard->held_lock);
+	guard->going = true;
+	hold_schedule(guard);
+	spin_unlock(&guard->held_lock);
 }
 
 u32 hold_count(struct guard *guard)
@@ -160,11 +163,11 @@ int hold_init(struct guard *guard)
 	return 0;
 }
 
-/* hold_exit() - let everything go, when no bio comes any more */
+/* hold_exit() - let everything go, when no bio comes any more, and wait until it went */
 void hold_exit(struct guard *guard)
 {
-	cancel_delayed_work_sync(&guard->release);
-	hold_release_all(guard);
+	hold_no_longer(guard);
+	flush_delayed_work(&guard->release);
 	destroy_workqueue(guard->workers);
 	mempool_exit(&guard->held_pool);
 }

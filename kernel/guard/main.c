@@ -31,15 +31,16 @@ static bool guard_filter_bio(struct blkfilter *flt, struct bio *bio,
 	return true;
 }
 
+static blk_status_t guard_last_step(struct blkfilter *flt, struct bio *bio,
+				    struct blkfilter_range range)
+{
+	return rules_enforce(container_of(flt, struct guard, flt), bio, range);
+}
+
 /* What is denied stays so to the end; what is delayed must not keep the device up. */
 static void guard_device_removed(struct blkfilter *flt, bool surprise)
 {
-	struct guard *guard = container_of(flt, struct guard, flt);
-
-	spin_lock(&guard->held_lock);
-	guard->going = true;
-	spin_unlock(&guard->held_lock);
-	hold_release_all(guard);
+	hold_no_longer(container_of(flt, struct guard, flt));
 }
 
 static void guard_moved(struct blkfilter *flt, struct block_device *bdev)
@@ -63,6 +64,7 @@ static struct blkfilter *guard_attach(struct block_device *bdev)
 	mutex_init(&guard->rules_lock);
 	guard->bdev = bdev;
 	RCU_INIT_POINTER(guard->rules, rules);
+	RCU_INIT_POINTER(guard->enforced, rules);
 	return &guard->flt;
 
 free:
@@ -88,10 +90,12 @@ static struct blkfilter_operations guard_ops = {
 	.detach = guard_detach,
 	.ctl = guard_ctl,
 	.altitude = BLKFILTER_ALTITUDE_GUARD,
-	.flags = BLKFILTER_NO_FREEZE,
+	.flags = BLKFILTER_NO_FREEZE | BLKFILTER_DENIES,
 	.filter_bio = guard_filter_bio,
+	.last_step = guard_last_step,
 	.device_removed = guard_device_removed,
 	.moved = guard_moved,
+	.configure = guard_configure,
 };
 
 static int __init guard_init(void)

@@ -94,6 +94,34 @@ bool rules_valid(const struct guard_rules *rules)
 	return true;
 }
 
+/* Whatever else it does, no rule for these lets a change pass. */
+#define CHANGES_NOTHING	(BLKFILTER_GUARD_READ | BLKFILTER_GUARD_FLUSH | \
+			 BLKFILTER_GUARD_ZONE_OPEN | BLKFILTER_GUARD_ZONE_CLOSE)
+
+/*
+ * rules_read_only() - do they deny every change of the device, to everybody, always?
+ *
+ * Only a rule that names changes as such denies those too that have no name yet.
+ */
+bool rules_read_only(const struct guard_rules *rules)
+{
+	const struct blkfilter_guard_rule *rule;
+	u32 i;
+
+	for (i = 0; i <= rules->count; i++) {
+		rule = &rules->rules[i];
+		if (rule->action != BLKFILTER_GUARD_DENY) {
+			if (rule->operations & ~CHANGES_NOTHING)
+				return false;
+		} else if ((rule->operations & BLKFILTER_GUARD_CHANGE) && !rule->sector &&
+			   !rule->count && !rule->pid && !rule->cgroup &&
+			   rule->chance == BLKFILTER_GUARD_ALWAYS) {
+			return true;
+		}
+	}
+	return false;
+}
+
 /* ---- Going by it --------------------------------------------------------- */
 
 static u32 operation_bit(struct bio *bio)
@@ -196,4 +224,40 @@ struct guard_verdict rules_judge(struct guard *guard, struct bio *bio,
 	};
 	rcu_read_unlock();
 	return verdict;
+}
+
+static bool always_denies(const struct blkfilter_guard_rule *rule)
+{
+	return rule->action == BLKFILTER_GUARD_DENY && !rule->pid &&
+	       rule->chance == BLKFILTER_GUARD_ALWAYS;
+}
+
+/*
+ * rules_enforce() - does a bio that was let pass have to fail now?
+ *
+ * The rules may be others than those that let it pass: it was held back since, or is what
+ * is left of a split. Where they are the same, the answer must be the same. So a rule that
+ * may have let it pass ends the search, whatever stands below it: one that asks for a
+ * process or for chance, or for sectors, which may have been in another part of a split.
+ */
+blk_status_t rules_enforce(struct guard *guard, struct bio *bio, struct blkfilter_range range)
+{
+	const struct blkfilter_guard_rule *rule;
+	u32 operations = bio_operations(bio);
+	blk_status_t status = BLK_STS_OK;
+	struct guard_rules *rules;
+
+	rcu_read_lock();
+	rules = rcu_dereference(guard->enforced);
+	rule = rules->rules;
+	while (!(rule->operations & operations) ||
+	       (rule->cgroup && !of_cgroup(bio, rule->cgroup)) ||
+	       (always_denies(rule) && !touches(rule, range)))
+		rule++;
+	if (always_denies(rule)) {
+		this_cpu_inc(rules->counters[rule - rules->rules]);
+		status = errno_to_blk_status(-(int)rule->argument);
+	}
+	rcu_read_unlock();
+	return status;
 }

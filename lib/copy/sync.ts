@@ -5,6 +5,7 @@ import { open, type BlockDevice } from '../device.js';
 import { BlkfilterError } from '../errors.js';
 import { type ChangeTracker } from '../filters/cbt.js';
 import { Freeze, type NotFrozen } from '../freeze.js';
+import { markOf, type Mark } from '../mark.js';
 import { check, signal, size } from '../options.js';
 import { diskSequenceOf } from '../sysfs.js';
 import { SECTOR_SIZE, type Extent } from '../units.js';
@@ -56,8 +57,9 @@ export interface SyncResult {
   mode: 'full' | 'incremental';
   /** Why all was copied, or since when the changes. */
   reason: string;
+  /** The next run copies what changes since then. */
+  mark: Mark;
   generation: string;
-  /** The next run copies what changes in this epoch or later. */
   epoch: number;
   passes: number;
   /** Bytes written as data. */
@@ -188,6 +190,7 @@ class Run {
       target: this.#target.path,
       mode: base.epoch === null ? 'full' : 'incremental',
       reason: base.reason,
+      mark: markOf({ generation: this.#generation, epoch: copied.epoch }),
       generation: this.#generation,
       passes: this.#passes,
       copied: this.#target.copied,
@@ -285,8 +288,7 @@ class Run {
     const { signal } = this.#options;
     if (since === undefined) return [{ sector: 0, count: this.#sectors }];
     return this.#tracker.changes({
-      since,
-      generation: this.#generation,
+      since: markOf({ generation: this.#generation, epoch: since }),
       count: this.#sectors,
       ...(signal && { signal }),
     });

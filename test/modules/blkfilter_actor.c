@@ -7,9 +7,11 @@
  *
  * CTL command 1 takes an enum act for the writes to come, as a u32. Command 2 lets
  * go what is held. Command 3 reads struct actor_count. Command 4 says of the disk
- * what a driver says when it was pulled. The parameter "events" reads what happened,
+ * what a driver says when it was pulled, command 5 the same while it keeps the queue
+ * frozen, as drivers do that let go of a disk in use. The parameter "events" reads what happened,
  * a line each; "added" names a disk that is to be taken when it appears.
  */
+#include <linux/blk-mq.h>
 #include <linux/blkdev.h>
 #include <linux/delay.h>
 #include <linux/module.h>
@@ -17,6 +19,7 @@
 #include <linux/slab.h>
 #include <linux/spinlock.h>
 #include <linux/uaccess.h>
+#include <linux/version.h>
 
 #include <linux/blk-filter.h>
 
@@ -173,6 +176,22 @@ static void actor_detach(struct blkfilter *flt)
 	kfree(a);
 }
 
+static int kill_frozen(struct gendisk *disk)
+{
+	struct request_queue *q = disk->queue;
+
+	blk_freeze_queue_start(q);
+	blk_mq_freeze_queue_wait(q);
+	blk_mark_disk_dead(disk);
+	/* Since 6.14 there is another function for who did not ask for more than freezing. */
+#if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 14, 0)
+	blk_mq_unfreeze_queue_nomemrestore(q);
+#else
+	blk_mq_unfreeze_queue(q);
+#endif
+	return 0;
+}
+
 static int actor_ctl(struct blkfilter *flt, const unsigned int cmd, __u8 __user *buf,
 		     __u32 *plen)
 {
@@ -201,6 +220,8 @@ static int actor_ctl(struct blkfilter *flt, const unsigned int cmd, __u8 __user 
 	case 4:
 		blk_mark_disk_dead(a->bdev->bd_disk);
 		return 0;
+	case 5:
+		return kill_frozen(a->bdev->bd_disk);
 	default:
 		return -ENOTTY;
 	}

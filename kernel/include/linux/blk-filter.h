@@ -39,7 +39,7 @@ struct blkfilter {
  * @count: sectors; 0 for a flush without data
  *
  * Zone operations carry no length in the bio: for them the range is the whole
- * zone, or the whole device.
+ * zone, or the whole device. For an operation that is not known it is the latter.
  */
 struct blkfilter_range {
 	sector_t sector;
@@ -61,16 +61,13 @@ struct blkfilter_range {
  *	with preemption disabled, at less than half of the cost
  * @BLKFILTER_NO_FREEZE: attaching needs no clean file system, so that none is
  *	frozen around it
- * @BLKFILTER_SEES_RELEASED: of an atomic filter: a bio that was held back on its
- *	way, by another filter, by blk-throttle or by a suspended device-mapper
- *	device, is shown to this one once more at the moment when it goes on to the
- *	device; and so are remainders of a split. For filters to which the time of a
- *	write matters and to which seeing one twice does no harm
+ * @BLKFILTER_DENIES: last_step may answer with an error. Without it the answer is
+ *	ignored, which costs less
  */
 enum blkfilter_flags {
 	BLKFILTER_ATOMIC = 1 << 0,
 	BLKFILTER_NO_FREEZE = 1 << 1,
-	BLKFILTER_SEES_RELEASED = 1 << 2,
+	BLKFILTER_DENIES = 1 << 2,
 };
 
 /**
@@ -105,9 +102,10 @@ enum blkfilter_unseen {
  * @ctl: a BLKFILTER_CTL command. @plen holds the bytes at @buf, and takes the
  *	bytes left there. May sleep. Not serialised against itself. Checks for
  *	CAP_SYS_ADMIN are the filter's
- * @submit_bio: the series' way to see a bio; called where @filter_bio is not
- *	set, for the same bios and with the same meaning of what it returns. It
- *	is for the filter to find out which device of its own is meant
+ * @submit_bio: the series' way to see a bio; called where neither @filter_bio nor
+ *	@last_step is set, for the same bios as @filter_bio and with the same meaning
+ *	of what it returns. It is for the filter to find out which device of its own
+ *	is meant
  *
  * Beyond the series, each of these may be left out:
  *
@@ -124,6 +122,14 @@ enum blkfilter_unseen {
  *	learn of its completion a filter may put its own bi_end_io and bi_private in
  *	place of what it finds, which it puts back, and calls, when it is called:
  *	that may be after detach (kernel/trace/follow.c says what else to mind)
+ * @last_step: see a bio at its last step before the device's queue, behind
+ *	everything that may have held it back since @filter_bio: other filters,
+ *	blk-throttle, a suspended device-mapper device, a task that sleeps in the
+ *	driver of a device above. For filters to which the moment of a write matters.
+ *	Each bio comes at least once, whoever sent it and whatever the altitudes;
+ *	remainders of a split, and what a driver has put aside, come again. Must not
+ *	sleep, and leaves the bio as it is. With BLKFILTER_DENIES an error other than
+ *	BLK_STS_OK completes the bio with it, and the device never gets it
  * @device_added: a disk or partition has appeared, and has done no I/O yet. True
  *	to be attached to it. Registered filters are asked lowest altitude first.
  *	May sleep; must not register a filter
@@ -140,6 +146,12 @@ enum blkfilter_unseen {
  * @unseen: the device may hold something else from now on. What has changed is not
  *	known. A filter that has this asks by blkfilter_settle() before it relies on
  *	what it remembers. Must not sleep
+ * @configure: an attach rule has @options for the filter, words with a space between each
+ *	two, or "" when it has none. They must be in force when this returns: the
+ *	device's first bio comes after it. Without @flt, which is how a rule is added,
+ *	only say whether they make sense. Negative errno if not, and 1 if the filter
+ *	denies every change of the device with them: should it fail to attach later, the
+ *	device is marked read-only instead. May sleep. A filter without this gets no options
  */
 struct blkfilter_operations {
 	struct list_head link;
@@ -155,22 +167,28 @@ struct blkfilter_operations {
 	unsigned int flags;
 	bool (*filter_bio)(struct blkfilter *flt, struct bio *bio,
 			   struct blkfilter_range range);
+	blk_status_t (*last_step)(struct blkfilter *flt, struct bio *bio,
+				  struct blkfilter_range range);
 	bool (*device_added)(struct block_device *bdev);
 	void (*device_removed)(struct blkfilter *flt, bool surprise);
 	void (*moved)(struct blkfilter *flt, struct block_device *bdev);
 	void (*resized)(struct blkfilter *flt, sector_t sectors);
 	void (*unseen)(struct blkfilter *flt, enum blkfilter_unseen why);
+	int (*configure)(struct blkfilter *flt, const char *options);
 };
 
 int blkfilter_register(struct blkfilter_operations *ops);
 void blkfilter_unregister(struct blkfilter_operations *ops);
 void blkfilter_submit_below(struct blkfilter *flt, struct bio *bio);
 int blkfilter_drain(struct block_device *bdev);
+void blkfilter_set_read_only(struct blkfilter *flt, bool read_only);
 void blkfilter_settle(struct blkfilter *flt);
 
 /**
  * blkfilter_changes_data() - does this operation change what the device holds?
  * @op: of enum req_op
+ *
+ * An operation that is not known here does.
  */
 static inline bool blkfilter_changes_data(enum req_op op)
 {
@@ -179,16 +197,14 @@ static inline bool blkfilter_changes_data(enum req_op op)
 		return true;
 
 	switch (op) {
-	case REQ_OP_DISCARD:
-	case REQ_OP_SECURE_ERASE:
-	case REQ_OP_WRITE_ZEROES:
-	case REQ_OP_ZONE_APPEND:
-	case REQ_OP_ZONE_RESET:
-	case REQ_OP_ZONE_RESET_ALL:
-	case REQ_OP_ZONE_FINISH:
-		return true;
-	default:
+	case REQ_OP_READ:
+	case REQ_OP_FLUSH:
+	case REQ_OP_ZONE_OPEN:
+	case REQ_OP_ZONE_CLOSE:
+	case REQ_OP_DRV_IN:
 		return false;
+	default:
+		return true;
 	}
 }
 

@@ -7,6 +7,7 @@ import { answer, paint, type OutputOptions } from '../output.js';
 
 interface CheckpointFlags extends OutputOptions {
   freeze?: true;
+  name?: string;
 }
 
 /** What was frozen, in words. */
@@ -17,16 +18,16 @@ function frozenLines({ frozen, notFrozen }: FrozenCheckpoint): string[] {
   ];
 }
 
-async function checkpoint(path: string, { freeze, ...options }: CheckpointFlags): Promise<void> {
+async function checkpoint(path: string, { freeze, name, ...options }: CheckpointFlags): Promise<void> {
   const device = await open(path);
   try {
     const tracker = await device.filter('cbt');
-    const done = await tracker.checkpoint(freeze ? { freeze } : {});
-    const { generation, epoch } = done;
+    const done = await tracker.checkpoint({ ...(freeze && { freeze }), ...(name !== undefined && { name }) });
+    const { mark } = done;
     await answer(options, { device: path, ...done }, () =>
       [
-        `epoch ${epoch} of generation ${generation} begins`,
-        `read what changes from now on with: blkfilter changes ${path} --since ${epoch} --generation ${generation}`,
+        mark,
+        `read what changes from now on with: blkfilter changes ${path} --since ${name ?? mark}`,
         ...('frozen' in done ? frozenLines(done as FrozenCheckpoint) : []),
       ].join('\n'),
     );
@@ -40,6 +41,7 @@ export function addCheckpoint(program: Command): void {
     .command('checkpoint DEV')
     .description('end the current epoch of change tracking and start the next')
     .option('--freeze', 'freeze the file systems on it meanwhile, and say which')
+    .option('--name <name>', 'give it a name, which moves to it if an earlier one has it')
     .option('--json', 'print JSON')
     .action(checkpoint);
   example(command, 'blkfilter checkpoint /dev/sdb --freeze --json');

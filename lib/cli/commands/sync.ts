@@ -16,7 +16,7 @@ interface SyncFlags extends OutputOptions {
 }
 
 function describe(result: SyncResult): string {
-  const { source, target, mode, reason, passes, copied, zeroed, frozen, notFrozen, consistent, verified } = result;
+  const { source, target, mode, reason, mark, passes, copied, zeroed, frozen, notFrozen, consistent, verified } = result;
   const lines = [
     `${target} is a copy of ${source} (${mode}: ${reason})`,
     `${formatSize(copied)} copied, ${formatSize(zeroed)} of zeroes, in ${passes} passes`,
@@ -29,6 +29,7 @@ function describe(result: SyncResult): string {
       ? 'it is what the source was at one moment'
       : paint('yellow', 'it is of no single moment: the source was written to all the time; run it again, or stop the writers'),
   );
+  lines.push(`what changes from now on: blkfilter changes ${source} --since ${mark}`);
   return lines.join('\n');
 }
 

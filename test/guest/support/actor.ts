@@ -12,6 +12,7 @@ const ACT = 1;
 const RELEASE = 2;
 const COUNT = 3;
 const KILL = 4;
+const KILL_FROZEN = 5;
 
 /** Filters that may do what a filter may do, by name with their altitudes; the first two take the disk `added`. */
 export function loadActors(filters: Record<string, number>, added = ''): void {
@@ -58,6 +59,11 @@ export class Actor {
   /** Says of the disk what a driver says when it was pulled. */
   async kill(): Promise<void> {
     await this.#device.ctl(this.#name, KILL);
+  }
+
+  /** The same, by a driver that keeps the disk's queue frozen meanwhile. */
+  async killFrozen(): Promise<void> {
+    await this.#device.ctl(this.#name, KILL_FROZEN);
   }
 
   async close(): Promise<void> {
