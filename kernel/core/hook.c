@@ -19,8 +19,10 @@
  *				redirected for disks that have a filter: by it multipath
  *				puts requests on its paths, without a bio; hooked while
  *				a filter is attached
- *	blkdev_ioctl,		our three commands are redirected to ioctl_serve(), all
- *	compat_blkdev_ioctl	others go on untouched; commands to a stacked device are seen
+ *	blkdev_ioctl,		our three commands are redirected to ioctl_serve(), and
+ *	compat_blkdev_ioctl	those of loop that move a device, which go on from there;
+ *				all others go on untouched; commands to a stacked device
+ *				are seen
  *	del_gendisk,		redirected to lifecycle.c, which calls them itself in
  *	blk_mark_disk_dead,	the midst of what it has to do
  *	bdev_disk_changed

@@ -11,7 +11,8 @@
  * exported. Their addresses are had from a probe that is never armed, and they are called by
  * static calls, which are patched to be direct ones: an indirect call would need a landing
  * pad, which kernels with IBT take away from functions that nobody calls so. Where the
- * three cannot be had, no table can be read, and every swap counts as a change.
+ * three cannot be had, no table can be read, and nothing is known of a device once its table
+ * was swapped.
  */
 #define pr_fmt(fmt) KBUILD_MODNAME ": " fmt
 
@@ -96,7 +97,7 @@ static void dm_make_readable(void)
 
 	dm.suspended = symbol_get(dm_suspended);
 	if (!get || !put || !find || !dm.suspended) {
-		pr_warn("the tables of device-mapper devices cannot be read: each reload will count as a change\n");
+		pr_warn("the tables of device-mapper devices cannot be read: a filter knows nothing more of one whose table is reloaded, until it is attached anew\n");
 		return;
 	}
 	static_call_update(get_live_table, get);

@@ -13,7 +13,7 @@ import { changedSince, collected } from './support/extents.js';
 import { attempt, program, run, sh, until } from './support/run.js';
 
 const MIB = 2048;
-const SIZE = 64 * MIB;
+const SIZE = 16 * MIB;
 const BLOCK = 128;
 
 const contentOf = (path: string): string => sh(`dd if=${path} bs=1M iflag=direct status=none | md5sum`);
@@ -88,7 +88,7 @@ class Tracked {
 }
 
 const fill = (...disks: string[]): void => {
-  for (const disk of disks) sh(`dd if=/dev/urandom of=${disk} bs=1M count=256 oflag=direct status=none`);
+  for (const disk of disks) sh(`dd if=/dev/urandom of=${disk} bs=1M count=96 oflag=direct status=none`);
 };
 
 describe('a device-mapper device whose table is swapped', () => {
@@ -175,18 +175,17 @@ describe('a device-mapper device whose table is swapped', () => {
   });
 
   it('that has grown: its new part is changed, and the old one is not', async () => {
-    const table = (...segments: string[]) => segments;
-    const second = `${2 * SIZE} ${SIZE} linear /dev/sda 0`;
+    const first = linear('/dev/sdb', 0, 2 * SIZE);
+    const second = (size: number) => `${2 * SIZE} ${size} linear /dev/sda 0`;
+    const third = `${4 * SIZE} ${SIZE} linear /dev/sdb ${3 * SIZE}`;
     await begin(linear('/dev/sdb'));
-    swap(linear('/dev/sdb', 0, 2 * SIZE));
+    swap(first);
     await tracked.isTheSame(SIZE);
-    swap(...table(linear('/dev/sdb', 0, 2 * SIZE), second));
+    swap(first, second(SIZE));
     await tracked.isTheSame(2 * SIZE);
     // Twice, while nobody looked.
-    swap(...table(linear('/dev/sdb', 0, 2 * SIZE), `${2 * SIZE} ${2 * SIZE} linear /dev/sda 0`));
-    swap(
-      ...table(linear('/dev/sdb', 0, 2 * SIZE), `${2 * SIZE} ${2 * SIZE} linear /dev/sda 0`, `${4 * SIZE} ${SIZE} linear /dev/sdb ${3 * SIZE}`),
-    );
+    swap(first, second(2 * SIZE));
+    swap(first, second(2 * SIZE), third);
     await tracked.isTheSame(3 * SIZE);
     await end();
   });
@@ -357,17 +356,6 @@ describe('a loop device', () => {
     const { generation, gap } = await tracked.tracker.info();
     assert.equal(gap, 'mapping');
     assert.equal((await tracked.tracker.info()).generation, generation);
-    await end();
-  });
-
-  it('reports what was written before it was moved', async () => {
-    await begin('--offset', '0', '--sizelimit', String(8 << 20), one);
-    const { epoch } = await tracked.tracker.checkpoint();
-    // In the page cache only, until the ioctl writes it back.
-    sh(`dd if=/dev/urandom of=${tracked.path} bs=64K seek=5 count=1 conv=notrunc status=none`);
-    loop('status', 4096, 8 << 20);
-    const { sectors } = await tracked.tracker.info();
-    assert.deepEqual(await changedSince(tracked.tracker, epoch), [{ sector: 0, count: sectors }]);
     await end();
   });
 });
