@@ -362,7 +362,8 @@ describe('a loop device', () => {
 
 describe('an nbd device', () => {
   it('that is connected anew is changed in all that it holds', async () => {
-    sh('modprobe nbd nbds_max=1');
+    // qemu-nbd listens in a folder that a machine which starts services has.
+    sh('modprobe nbd nbds_max=1; mkdir -p "$(readlink -m /var/lock)"');
     for (const file of ['/run/one', '/run/two']) sh(`dd if=/dev/urandom of=${file} bs=1M count=16 status=none`);
     const connect = (file: string): string => run('qemu-nbd', '--connect=/dev/nbd0', '--format=raw', file);
     connect('/run/one');
