@@ -349,7 +349,7 @@ void follow_start(void)
 /*
  * follow_stop() - when it is unloaded, and all streams are gone: every bio has given its
  * reference back. What may still run is the way out of whoever did, in an interrupt,
- * under RCU or, preempted, in a task.
+ * under RCU or, preempted, in a task. Waits for as long as the slowest task takes.
  */
 void follow_stop(void)
 {

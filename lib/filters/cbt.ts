@@ -3,9 +3,10 @@ import { z } from 'zod';
 
 import { BlkfilterError, explain } from '../errors.js';
 import { ChangeBitmap, ExtentJoiner, type ExtentList } from '../extents.js';
-import { Freeze, type NotFrozen } from '../freeze.js';
 import { checkpointName, epoch, markOf, markParts, markText, parseMark, sinceOptions, startOf } from '../mark.js';
 import type { Mark, Since, Start } from '../mark.js';
+import type { MissingMember } from '../members.js';
+import { atOneMoment, type Frozen } from '../moment.js';
 import { native } from '../native.js';
 import { check, checkAnswer, extent, generation, rangeEndsExactly, signal, size, whole } from '../options.js';
 import { SECTOR_SIZE, formatSize, type Extent } from '../units.js';
@@ -26,7 +27,7 @@ const readOptions = z
   })
   .refine(rangeEndsExactly, 'the range ends beyond any device');
 
-const checkpointOptions = z.strictObject({ freeze: z.boolean().optional(), name: checkpointName.optional() });
+export const checkpointOptions = z.strictObject({ freeze: z.boolean().optional(), name: checkpointName.optional() });
 
 const infoAnswer = z.object({
   sectors: whole,
@@ -89,10 +90,12 @@ export interface CheckpointOptions {
 }
 
 /** A checkpoint for which file systems were to be frozen. */
-export interface FrozenCheckpoint extends Checkpoint {
-  /** Where those are mounted that were frozen. Empty: none is mounted, or they do not know how. */
-  frozen: string[];
-  notFrozen: NotFrozen[];
+export interface FrozenCheckpoint extends Checkpoint, Frozen {
+  /**
+   * Other devices that have a part of what lies on this one, such as of its file system: they have to be turned over in the
+   * same window, by the function `checkpoint`.
+   */
+  missingMembers: MissingMember[];
 }
 
 /** What to read: what changed since then, and where. */
@@ -233,7 +236,7 @@ export class ChangeTracker extends Filter {
   /**
    * Ends the current epoch and starts the next. What changes after this is done is reported as changed since the new
    * epoch, whenever it was submitted.
-   * @returns with `freeze`, which file systems were frozen too
+   * @returns with `freeze` also which file systems were frozen, and which devices would have had to be
    * @throws {BlkfilterError} `EPERM`; `ENOENT` cbt is not attached; `ETIMEDOUT` the disk hangs, or was too slow for the
    *   minute that file systems are frozen at most, and then the epoch has begun; `EPROTO` what freezes was killed, likewise;
    *   `ENOTSUP` the I/O statistics of a device-mapper or RAID device are off;
@@ -249,13 +252,9 @@ export class ChangeTracker extends Filter {
   }
 
   async #beginFrozen(): Promise<FrozenCheckpoint> {
-    const freeze = await Freeze.above(await this.connection.kernelName());
-    try {
-      const checkpoint = await this.#beginEpoch();
-      return { ...checkpoint, frozen: freeze?.frozen ?? [], notFrozen: freeze?.failed ?? [] };
-    } finally {
-      await freeze?.thaw();
-    }
+    const name = await this.connection.kernelName();
+    const { result, missing, ...frozen } = await atOneMoment([name], { freeze: true }, () => this.#beginEpoch());
+    return { ...result, ...frozen, missingMembers: missing.get(name) ?? [] };
   }
 
   async #beginEpoch(): Promise<Checkpoint> {

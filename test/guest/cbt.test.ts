@@ -2,7 +2,7 @@
 //
 // Epochs, generations and the commands of cbt.
 import assert from 'node:assert/strict';
-import { afterEach, beforeEach, describe, it } from 'node:test';
+import { after, afterEach, beforeEach, describe, it } from 'node:test';
 
 import { BlkfilterError, open, parseMark, type BlockDevice, type ChangeTracker, type Mark } from 'blkfilter';
 
@@ -10,6 +10,7 @@ import { content } from './support/copies.js';
 import { scatter } from './support/devices.js';
 import { changedSince, collected, differing, markNow, outside, shifted } from './support/extents.js';
 import { program, run } from './support/run.js';
+import { haveZones, removeZonedDisk, zonedDisk } from './support/zones.js';
 
 const DISK = '/dev/sda';
 const KIB = 2;
@@ -274,6 +275,32 @@ describe('cbt', () => {
       }
     };
     await assert.rejects(read(), /enough/);
+  });
+});
+
+describe('a disk with zones', { skip: !haveZones() && 'not in this kernel' }, () => {
+  after(removeZonedDisk);
+
+  it('that are reset all at once is changed as a whole, which takes no more room in the map', async () => {
+    const disk = zonedDisk();
+    const device = await open(disk);
+    const tracker = await device.attach('cbt', { blockSize: '4KiB' });
+    const since = (epoch: number) => changedSince(tracker, epoch);
+    const whole = [{ sector: 0, count: await device.sectors() }];
+    await tracker.mark({ sector: 800, count: 8 });
+    await tracker.checkpoint();
+    const { memory } = await tracker.info();
+    run('blkzone', 'reset', disk);
+    assert.deepEqual(await since(2), whole);
+    assert.deepEqual([...(await tracker.bitmap({ since: await markNow(tracker, 2) })).extents()], whole);
+    assert.equal((await tracker.info()).memory, memory);
+    await tracker.checkpoint();
+    assert.deepEqual(await since(3), []);
+    await tracker.mark({ sector: 80, count: 8 });
+    assert.deepEqual(await since(3), [{ sector: 80, count: 8 }]);
+    for (const epoch of [1, 2]) assert.deepEqual(await since(epoch), whole);
+    await tracker.detach();
+    await device.close();
   });
 });
 

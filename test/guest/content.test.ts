@@ -6,17 +6,16 @@ import assert from 'node:assert/strict';
 import { existsSync } from 'node:fs';
 import { after, before, describe, it } from 'node:test';
 
-import { open, type BlockDevice, type ChangeTracker } from 'blkfilter';
+import { markOf, open, type BlockDevice, type ChangeTracker } from 'blkfilter';
 
 import { dmCreate, dmRemove, partition, unpartition } from './support/devices.js';
-import { collected } from './support/extents.js';
+import { changedSince, collected } from './support/extents.js';
 import { attempt, program, run, sh, until } from './support/run.js';
 
 const MIB = 2048;
 const SIZE = 64 * MIB;
 const BLOCK = 128;
 
-const since = (tracker: ChangeTracker, epoch: number) => collected(tracker.changes({ since: epoch }));
 const contentOf = (path: string): string => sh(`dd if=${path} bs=1M iflag=direct status=none | md5sum`);
 const writeBlock = (path: string, block: number): string =>
   sh(`dd if=/dev/urandom of=${path} bs=64K seek=${block} count=1 oflag=direct conv=notrunc status=none`);
@@ -50,12 +49,12 @@ class Tracked {
     const info = await this.tracker.info();
     assert.notEqual(info.generation, old, 'the generation went on');
     assert.equal(info.gap, gap);
-    assert.deepEqual(await since(this.tracker, epoch), [{ sector: 0, count: info.sectors }]);
-    await assert.rejects(collected(this.tracker.changes({ since: epoch, generation: old })), { code: 'EGENERATION' });
+    assert.deepEqual(await changedSince(this.tracker, epoch), [{ sector: 0, count: info.sectors }]);
+    await assert.rejects(collected(this.tracker.changes({ since: markOf({ generation: old, epoch }) })), { code: 'EGENERATION' });
     // From here on all is as usual.
     await this.#mark();
     writeBlock(this.path, 3);
-    assert.deepEqual(await since(this.tracker, this.epoch), [{ sector: 3 * BLOCK, count: BLOCK }]);
+    assert.deepEqual(await changedSince(this.tracker, this.epoch), [{ sector: 3 * BLOCK, count: BLOCK }]);
     await this.#mark();
     assert.equal((await this.tracker.info()).generation, info.generation);
   }
@@ -65,14 +64,14 @@ class Tracked {
     const info = await this.tracker.info();
     assert.equal(info.generation, this.generation, `a new generation: ${info.gap}`);
     const grown = grownFrom === undefined ? [] : [{ sector: grownFrom, count: info.sectors - grownFrom }];
-    assert.deepEqual(await since(this.tracker, this.epoch), grown);
+    assert.deepEqual(await changedSince(this.tracker, this.epoch), grown);
     if (grownFrom === undefined) assert.equal(contentOf(this.path), this.content);
     await this.#mark();
   }
 
   /** What was written to it, and only that, has changed; and it goes on. */
   async isChangedBy(block: number): Promise<void> {
-    assert.deepEqual(await since(this.tracker, this.epoch), [{ sector: block * BLOCK, count: BLOCK }]);
+    assert.deepEqual(await changedSince(this.tracker, this.epoch), [{ sector: block * BLOCK, count: BLOCK }]);
     assert.equal((await this.tracker.info()).generation, this.generation);
     await this.#mark();
   }
@@ -368,7 +367,7 @@ describe('a loop device', () => {
     sh(`dd if=/dev/urandom of=${tracked.path} bs=64K seek=5 count=1 conv=notrunc status=none`);
     loop('status', 4096, 8 << 20);
     const { sectors } = await tracked.tracker.info();
-    assert.deepEqual(await since(tracked.tracker, epoch), [{ sector: 0, count: sectors }]);
+    assert.deepEqual(await changedSince(tracked.tracker, epoch), [{ sector: 0, count: sectors }]);
     await end();
   });
 });
@@ -389,7 +388,7 @@ describe('an nbd device', () => {
     await until('the device', () => run('blockdev', '--getsz', '/dev/nbd0').trim() === String(16 * MIB));
     const device = await open('/dev/nbd0');
     const tracker = await device.filter('cbt');
-    assert.deepEqual(await since(tracker, epoch), [{ sector: 0, count: 16 * MIB }]);
+    assert.deepEqual(await changedSince(tracker, epoch), [{ sector: 0, count: 16 * MIB }]);
     await tracker.detach();
     await device.close();
     run('qemu-nbd', '--disconnect', '/dev/nbd0');
