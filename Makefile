@@ -16,7 +16,7 @@ OTHERS ?= $(SUITES)
 SYSTEMS ?= bookworm trixie sid
 
 # The disks that the guest's tests use.
-DISKS := --disk 1G --disk 1G --disk 16T --nvme 1G
+DISKS := --disk 1G --disk 1G --disk 16T --nvme 1G --mmc 64M
 
 MAKEFLAGS += --no-builtin-rules --no-print-directory
 .SILENT:
@@ -25,7 +25,7 @@ MAKEFLAGS += --no-builtin-rules --no-print-directory
 .PHONY: help demo test test-debug test-install test-npm matrix bench package docs modules vm lint prepare setup clean distclean
 
 help: ## this list
-	echo 'make TARGET [KERNEL=6.1|6.12|7.2] [ROUNDS=N] [SUITES="tools kernel core"] [OTHERS=…]'
+	echo 'make TARGET [KERNEL=6.1|6.12|newest] [ROUNDS=N] [SUITES="tools kernel core"] [OTHERS=…]'
 	sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1\t\2/p' Makefile | expand -t 16
 
 demo: prepare ## track changes of a live disk in a virtual machine, and show them
@@ -39,21 +39,21 @@ GUEST_TESTS = test/matrix 'test/vm/run --kernel {} $(DISKS) --timeout 7200 -- en
 test: prepare ## all tests: on this machine, and in virtual machines (BLKFILTER_JOBS=2 at a time) with KERNEL
 	npm run --silent build:test
 	test/summary \
-		'npm run --silent test:unit' \
-		'test/vm/selftest' \
-		"$(call GUEST_TESTS,$(ROUNDS),$(KERNEL))"
+		unit 'npm run --silent test:unit' \
+		selftest 'test/vm/selftest' \
+		guest "$(call GUEST_TESTS,$(ROUNDS),$(KERNEL))"
 
 matrix: ## all tests on all kernels; makes docs/paths.md
-	$(MAKE) test KERNEL='6.1 6.12 7.2'
+	$(MAKE) test KERNEL='6.1 6.12 newest'
 
 test-debug: prepare ## the tests that need a kernel, on one with KASAN, lockdep and more (building it, once, takes up to an hour)
 	npm run --silent build:test
 	test/summary \
-		'test/vm/selftest 6.1-debug' \
-		"$(call GUEST_TESTS,20,6.1-debug)"
+		selftest 'test/vm/selftest 6.1-debug' \
+		guest "$(call GUEST_TESTS,20,6.1-debug)"
 
 test-install: package ## install the package on fresh SYSTEMS (Debian's suites), restart them, update their kernels, uninstall it
-	test/summary $(SYSTEMS:%='test/install/run %')
+	test/summary $(foreach SYSTEM,$(SYSTEMS),$(SYSTEM) 'test/install/run $(SYSTEM)')
 
 bench: prepare ## what filtering costs, and what the alternatives do: bench/results.md
 	bench/run

@@ -16,7 +16,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 
-import { SECTOR_SIZE, formatRange, formatSize, modules, open, type ChangeTracker, type Extent } from 'blkfilter';
+import { SECTOR_SIZE, formatRange, formatSize, modules, open, type ChangeTracker, type Extent, type Mark } from 'blkfilter';
 
 const disk = process.argv[2] ?? '/dev/sda';
 const partition = /\d$/.test(disk) ? `${disk}p1` : `${disk}1`;
@@ -99,9 +99,9 @@ function uncovered(parts: Extent[], extents: Extent[]): Extent[] {
   });
 }
 
-async function readExtents(tracker: ChangeTracker, since: number, generation: string): Promise<Extent[]> {
+async function readExtents(tracker: ChangeTracker, since: Mark): Promise<Extent[]> {
   const extents: Extent[] = [];
-  for await (const extent of tracker.changes({ since, generation })) extents.push(extent);
+  for await (const extent of tracker.changes({ since })) extents.push(extent);
   return extents;
 }
 
@@ -147,9 +147,9 @@ async function requireContent(parts: FilePart[], content: Buffer): Promise<void>
 }
 
 /** The same by the command line. */
-async function changesByCommand(since: number, generation: string): Promise<{ command: string; json: string }> {
+async function changesByCommand(since: Mark): Promise<{ command: string; json: string }> {
   const main = fileURLToPath(new URL('cli/main.js', import.meta.resolve('blkfilter')));
-  const args = ['changes', disk, '--since', String(since), '--generation', generation, '--json'];
+  const args = ['changes', disk, '--since', since, '--json'];
   const { stdout } = await run(process.execPath, [main, ...args], { maxBuffer: 1 << 30 });
   return { command: `blkfilter ${args.join(' ')}`, json: stdout };
 }
@@ -161,8 +161,8 @@ async function trackFile(folder: string): Promise<void> {
     await using device = await open(disk);
     const tracker = await device.attach('cbt', { blockSize: '4KiB' });
     try {
-      const { epoch, generation } = await tracker.checkpoint();
-      console.log(`tracking ${disk} (${formatSize(await device.size())}), live; epoch ${epoch}, generation ${generation}\n`);
+      const { mark } = await tracker.checkpoint();
+      console.log(`tracking ${disk} (${formatSize(await device.size())}), live, since ${mark}\n`);
 
       const path = join(folder, 'document.bin');
       const content = randomBytes(6 << 20);
@@ -171,12 +171,12 @@ async function trackFile(folder: string): Promise<void> {
       await run('sync', ['-f', folder]);
 
       const parts = await layout(path);
-      const extents = await readExtents(tracker, epoch, generation);
+      const extents = await readExtents(tracker, mark);
       printTable(extents, [...parts, ...(await layout(join(folder, 'busy.bin')))]);
       console.log();
       await requireContent(parts, content);
       requireCovered('tracker.changes()', parts, extents);
-      const { command, json } = await changesByCommand(epoch, generation);
+      const { command, json } = await changesByCommand(mark);
       requireCovered('blkfilter changes', parts, (JSON.parse(json) as { extents: Extent[] }).extents);
       console.log(`\n$ ${command}\n${json}`);
     } finally {

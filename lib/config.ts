@@ -9,7 +9,7 @@ import { open, optionsOf } from './device.js';
 import { BlkfilterError } from './errors.js';
 import type { Filter } from './filters/filter.js';
 import { load } from './modules.js';
-import { check, filterName } from './options.js';
+import { check, filterName, refineOptions } from './options.js';
 import * as rules from './rules.js';
 
 /** Where it is, unless told. */
@@ -22,11 +22,7 @@ const deviceSchema = z
     options: z.record(z.string(), z.unknown()).optional(),
   })
   .superRefine(({ filter, options }, context) => {
-    const result = optionsOf(filter).safeParse(options ?? {});
-    if (result.success) return;
-    for (const { path, message } of result.error.issues) {
-      context.addIssue({ code: 'custom', path: ['options', ...path], message });
-    }
+    refineOptions(optionsOf(filter), options, context);
   });
 
 const schema = z.strictObject({

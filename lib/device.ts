@@ -37,6 +37,16 @@ const typeOf = (name: string): typeof Filter => types.get(name) ?? Filter;
 /** The schema of a filter's options. */
 export const optionsOf = (name: string): z.ZodType => typeOf(name).options();
 
+/** Likewise, of those that an attach rule may have. */
+export const ruleOptionsOf = (name: string): z.ZodType => typeOf(name).ruleOptions();
+
+/** These as the kernel takes them in a rule, in words. */
+export const ruleWordsOf = (name: string, options: unknown): string[] => typeOf(name).ruleWords?.(options) ?? [];
+
+/** And back. */
+export const fromRuleWords = (name: string, words: string[]): Record<string, unknown> =>
+  typeOf(name).fromRuleWords?.(words) ?? {};
+
 const devicePath = z.string().regex(/^[^\0]+$/, 'not a path');
 
 /**

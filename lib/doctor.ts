@@ -106,6 +106,16 @@ async function hooks(): Promise<Check> {
     : found('hooks', 'nobody else redirects what the core hooks');
 }
 
+/** What the core has found of this kernel when it was loaded (kernel/core/symbols.c, selftest.c); it is in the kernel's log. */
+async function selfTest([core]: modules.ModuleStatus[]): Promise<Check> {
+  if (core?.loaded) return found('self-test', 'the hooks fire on this kernel');
+  const refusals = ((await output('dmesg')) ?? '').matchAll(/blkfilter: ((?:self-test failed|this kernel).*)/g);
+  const [, last] = [...refusals].at(-1) ?? [];
+  return last === undefined
+    ? found('self-test', 'unknown: it is made when blkfilter is loaded')
+    : wrong('self-test', last, 'boot a kernel that the README names, and report this with the output of `blkfilter doctor --json`');
+}
+
 /** How to come by modules that the machine loads although it wants signed ones. */
 const signing = [
   'sign the modules with a key that this machine trusts. To make one and have it trusted:',
@@ -203,6 +213,7 @@ export async function doctor(): Promise<{ ok: boolean; checks: Check[] }> {
     ftraceConfig(config),
     await ftraceEnabled(),
     await hooks(),
+    await selfTest(status),
     await lockdown(status),
     await signatures(status),
     onlyIf(needed, await headers()),

@@ -23,7 +23,7 @@ export interface ErrorParts {
  * file system errors; `hint` says what to do.
  *
  * Besides the kernel's codes there are
- * - `EGENERATION`: tracking had a gap since the generation that was asked for;
+ * - `EGENERATION`: tracking had a gap since the mark that was given;
  * - `EMODULE`: the kernel module is not loaded, not built, or cannot be loaded or unloaded;
  * - `EVERIFY`: a copy is not what its source is;
  * - `EDIFF`: a diff is damaged or cut off, or no diff;
@@ -140,7 +140,7 @@ const anyRead: Record<string, Explain> = {
   ESTALE: () => ({
     code: 'EGENERATION',
     reason: 'tracking had a gap: that generation is over',
-    hint: 'copy everything once, and go on from the generation and epoch of a new checkpoint',
+    hint: 'copy everything once, and go on from the mark of a new checkpoint',
   }),
 };
 
@@ -207,6 +207,27 @@ const requests: Record<string, Record<string, Explain>> = {
   },
   BLKFILTER_CBT_CHANGES: anyRead,
   BLKFILTER_CBT_BITMAP: anyRead,
+  BLKFILTER_CBT_EPOCHS: anyRead,
+  BLKFILTER_CBT_NAME_EPOCH: {
+    ...anyRead,
+    EINVAL: () => ({
+      reason: 'cbt refused the name',
+      hint: 'a name has letters, digits, _ and -, and begins with a letter or _',
+    }),
+    ENODATA: () => ({
+      reason: 'the epoch is not in the list',
+      hint: 'the kernel keeps epochs with a name, and the newest of the others: `blkfilter info` lists them',
+    }),
+    EEXIST: () => ({ reason: 'the epoch has another name', hint: 'take a checkpoint of its own for this name' }),
+    ENOSPC: () => ({
+      reason: 'the device has as many named epochs as it can have',
+      hint: '`blkfilter info` lists them, `blkfilter forget` drops one',
+    }),
+  },
+  BLKFILTER_CBT_FORGET: {
+    ...anyCtl,
+    ENODATA: () => ({ reason: 'no epoch has that name', hint: '`blkfilter info` lists the names' }),
+  },
   BLKFILTER_GUARD_SET_RULES: {
     ...anyCtl,
     EINVAL: () => ({

@@ -79,13 +79,13 @@ export class Freeze {
   }
 
   /**
-   * Freezes all file systems that are mounted on a device or on what is built on it, for 60 seconds at most. Those that
+   * Freezes all file systems that are mounted on devices or on what is built on them, for 60 seconds at most. Those that
    * are mounted read-only need it not.
-   * @param name the kernel's name of the device
+   * @param names the kernel's names of the devices
    * @returns undefined when none is mounted
    */
-  static async above(name: string): Promise<Freeze | undefined> {
-    const mounts = (await mountsAbove(name)).filter(({ readOnly }) => !readOnly);
+  static async above(...names: string[]): Promise<Freeze | undefined> {
+    const mounts = (await mountsAbove(...names)).filter(({ readOnly }) => !readOnly);
     if (mounts.length === 0) return undefined;
     const freeze = new Freeze(mounts.filter(({ hidden }) => !hidden).map(({ path }) => path));
     const reason = 'something else is mounted over it';

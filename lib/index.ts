@@ -13,6 +13,8 @@ export {
   type Checkpoint,
   type CheckpointOptions,
   type FrozenCheckpoint,
+  type History,
+  type HistoryEntry,
 } from './filters/cbt.js';
 export {
   Guard,
@@ -49,11 +51,16 @@ export { hottestAreas } from './map/areas.js';
 export { fittingColumns, heatMapText, type HeatTextOptions } from './map/text.js';
 export { heatMapHtml, type HeatHtmlOptions } from './map/html.js';
 export { doctor, type Check } from './doctor.js';
-export { sync, type SyncOptions, type SyncProgress, type SyncResult } from './copy/sync.js';
+export { checkpoint, type DeviceCheckpoint, type JointCheckpoint } from './checkpoint.js';
+export { sync, type SyncCopy, type SyncOptions, type SyncResult, type SyncRun, type SyncRunOptions } from './copy/sync.js';
+export { type SyncPair, type SyncProgress } from './copy/pair.js';
+export { type MissingMember } from './members.js';
+export { type Frozen } from './moment.js';
 export { type NotFrozen } from './freeze.js';
 export { createDiff, type Diff, type DiffOptions } from './diff/create.js';
 export { applyDiff, type ApplyOptions, type ApplyResult, type DiffSource } from './diff/apply.js';
-export { type Mark } from './diff/mark.js';
+export { diffMark } from './diff/mark.js';
+export { markOf, markParts, parseMark, type Mark, type MarkParts, type Since } from './mark.js';
 export * as modules from './kernel-modules.js';
 export * as rules from './rules.js';
 export * as config from './config.js';

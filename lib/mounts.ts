@@ -37,7 +37,7 @@ function entryOf(line: string): MountEntry {
     options: options.split(','),
     type,
     source: unescape(source),
-    fsOptions: fsOptions.split(','),
+    fsOptions: fsOptions.split(',').map(unescape),
   };
 }
 

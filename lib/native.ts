@@ -54,6 +54,9 @@ interface NativeCbt {
     length: number,
   ): Promise<{ generation: string; epoch: number; bits: Buffer }>;
   mark(device: NativeDevice, sector: number, count: number): Promise<void>;
+  history(device: NativeDevice): Promise<object>;
+  name(device: NativeDevice, generation: string, epoch: number, name: string): Promise<void>;
+  forget(device: NativeDevice, name: string): Promise<void>;
 }
 
 /** A rule as the kernel takes it. */

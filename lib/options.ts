@@ -59,13 +59,13 @@ function known(schema: z.ZodType): string | undefined {
   return names.length ? `known options: ${names.join(', ')}` : 'it takes no options';
 }
 
-function describe(issue: z.core.$ZodIssue, what: string): string {
-  const unknown = issue.code === 'unrecognized_keys' && `unknown option ${issue.keys.map((k) => `'${k}'`).join(', ')}`;
-  return `${[what, ...issue.path.map(String)].join('.')}: ${unknown || issue.message}`;
+function describe(issue: z.core.$ZodIssue): string {
+  if (issue.code !== 'unrecognized_keys') return issue.message;
+  return `unknown option ${issue.keys.map((k) => `'${k}'`).join(', ')}`;
 }
 
 const complaints = (error: z.ZodError, what: string): string =>
-  error.issues.map((issue) => describe(issue, what)).join('; ');
+  error.issues.map((issue) => `${[what, ...issue.path.map(String)].join('.')}: ${describe(issue)}`).join('; ');
 
 /**
  * Checks an option or argument.
@@ -92,4 +92,13 @@ export function checkAnswer<Schema extends z.ZodType>(schema: Schema, value: unk
     reason: `an answer that makes no sense: ${complaints(result.error, what)}`,
     hint: 'package and modules may be of different versions: `blkfilter doctor` tells',
   });
+}
+
+/** For a schema of something that has options of a filter in it: what is wrong with those. */
+export function refineOptions(schema: z.ZodType, options: unknown, context: z.RefinementCtx): void {
+  const result = schema.safeParse(options ?? {});
+  if (result.success) return;
+  for (const issue of result.error.issues) {
+    context.addIssue({ code: 'custom', path: ['options', ...issue.path], message: describe(issue) });
+  }
 }

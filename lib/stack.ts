@@ -17,11 +17,22 @@ export interface Mount {
   hidden: boolean;
 }
 
+/** What lies on several devices at once. */
+export interface Whole {
+  /** What it is, in words. */
+  what: string;
+  /** The kernel's names of the devices. */
+  devices: string[];
+}
+
 const classBlock = '/sys/class/block';
 
 async function list(folder: string): Promise<string[]> {
   return readdir(folder).catch(() => []);
 }
+
+/** The names of devices that are built on a device, but for its partitions. */
+export const holdersOf = async (name: string): Promise<string[]> => list(`${classBlock}/${name}/holders`);
 
 /** Names of the partitions of a disk. */
 async function partitionsOf(name: string): Promise<string[]> {
@@ -31,28 +42,25 @@ async function partitionsOf(name: string): Promise<string[]> {
 }
 
 /**
- * The names of a device and of all that is built on it.
- * @param name the kernel's, such as `sda1`
+ * The names of devices and of all that is built on them.
+ * @param names the kernel's, such as `sda1`
  */
-async function devicesAbove(name: string): Promise<Set<string>> {
+export async function devicesAbove(...names: string[]): Promise<Set<string>> {
   const found = new Set<string>();
-  const waiting = [name];
+  const waiting = [...names];
   for (let one = waiting.pop(); one !== undefined; one = waiting.pop()) {
     if (found.has(one)) continue;
     found.add(one);
-    waiting.push(...(await partitionsOf(one)), ...(await list(`${classBlock}/${one}/holders`)));
+    waiting.push(...(await partitionsOf(one)), ...(await holdersOf(one)));
   }
   return found;
 }
 
-/** A btrfs file system may have many devices, and names but one of them where it is mounted. */
-async function addBtrfsDevices(names: Set<string>): Promise<Set<string>> {
-  const all = new Set(names);
-  for (const uuid of await list('/sys/fs/btrfs')) {
-    const members = await list(`/sys/fs/btrfs/${uuid}/devices`);
-    if (members.some((member) => names.has(member))) members.forEach((member) => all.add(member));
-  }
-  return all;
+/** The disk of a partition; of any other device those that it is built on. */
+export async function directlyBelow(name: string): Promise<string[]> {
+  const folder = `${classBlock}/${name}`;
+  if ((await readIfThere(`${folder}/partition`)) === undefined) return list(`${folder}/slaves`);
+  return [basename(dirname(await realpath(folder)))];
 }
 
 /**
@@ -65,7 +73,7 @@ export async function nameOfNumber(number: string): Promise<string | undefined> 
 }
 
 /** The kernel's name of the device that a path leads to. */
-async function nameOfNode(path: string): Promise<string | undefined> {
+export async function nameOfNode(path: string): Promise<string | undefined> {
   const status = await stat(path).catch(() => undefined);
   return status?.isBlockDevice() ? nameOfNumber(numberOf(status.rdev)) : undefined;
 }
@@ -84,17 +92,40 @@ export async function nameOfMounted({ number, source }: MountEntry): Promise<str
   return (await nameOfNumber(number)) ?? (source.startsWith('/') ? nameOfNode(source) : undefined);
 }
 
-/**
- * The file systems that are mounted on a device or on what is built on it, as far as this process can see: those that
- * are mounted in containers only are not among them. Each once.
- * @param name the kernel's name of the device, such as `sda`
- */
-export async function mountsAbove(name: string): Promise<Mount[]> {
-  const devices = await addBtrfsDevices(await devicesAbove(name));
-  const mounts = new Map<string, Mount>();
-  for (const entry of await mountTable()) {
+/** The devices of each btrfs that is mounted anywhere. */
+export const btrfsWholes = async (): Promise<Whole[]> =>
+  Promise.all(
+    (await list('/sys/fs/btrfs')).map(async (uuid) => ({
+      what: `btrfs ${uuid}`,
+      devices: await list(`/sys/fs/btrfs/${uuid}/devices`),
+    })),
+  );
+
+/** The entries of the mount table that are of devices, with all the devices that the file system lies on. */
+export async function mountedOnDevices(): Promise<{ entry: MountEntry; devices: string[] }[]> {
+  const btrfs = await btrfsWholes();
+  const all = (await mountTable()).map(async (entry) => {
     const device = await nameOfMounted(entry);
-    if (device === undefined || !devices.has(device)) continue;
+    if (device === undefined) return [];
+    // A btrfs names but one of its devices there; xfs names those of its log and of its real-time files in its options.
+    const others = btrfs.find(({ devices }) => devices.includes(device))?.devices ?? [];
+    const named = entry.fsOptions.flatMap((option) => /^(?:logdev|rtdev)=(.*)$/.exec(option)?.[1] ?? []);
+    const more = await Promise.all(named.map(nameOfNode));
+    return [{ entry, devices: [device, ...others, ...more.filter((name) => name !== undefined)] }];
+  });
+  return (await Promise.all(all)).flat();
+}
+
+/**
+ * The file systems that are mounted on devices or on what is built on them, as far as this process can see: those that
+ * are mounted in containers only are not among them. Each once.
+ * @param names the kernel's names of the devices, such as `sda`
+ */
+export async function mountsAbove(...names: string[]): Promise<Mount[]> {
+  const above = await devicesAbove(...names);
+  const mounts = new Map<string, Mount>();
+  for (const { entry, devices } of await mountedOnDevices()) {
+    if (!devices.some((device) => above.has(device))) continue;
     const { path, type, fsOptions } = entry;
     const status = await stat(path).catch(() => undefined);
     const shown = status && numberOf(status.dev);
@@ -128,14 +159,8 @@ async function devicesBelow(name: string): Promise<Set<string>> {
     const one = waiting.pop();
     if (one === undefined || found.has(one)) continue;
     found.add(one);
-    const folder = `${classBlock}/${one}`;
-    const partition = (await readIfThere(`${folder}/partition`)) !== undefined;
     const backing = await backingOf(one);
-    waiting.push(
-      ...(await list(`${folder}/slaves`)),
-      partition ? basename(dirname(await realpath(folder))) : undefined,
-      backing === undefined ? undefined : await nameOfNode(backing),
-    );
+    waiting.push(...(await directlyBelow(one)), backing === undefined ? undefined : await nameOfNode(backing));
   }
   return found;
 }

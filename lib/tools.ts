@@ -37,6 +37,7 @@ const hints: [RegExp, string][] = [
   [/Key was rejected|Required key/i, 'sign the modules with a key that this machine trusts: `blkfilter doctor` says how'],
   [/is in use/i, 'detach the filters and remove the rules first: `blkfilter status` and `blkfilter rule list` list them'],
   [/Device or resource busy/i, 'another module, such as a live patch, holds the same kernel function: unload it first'],
+  [/Operation not supported/i, 'the modules do not work on this kernel: `blkfilter doctor` says why'],
   [/Unknown symbol/i, 'it was built with another blkfilter: `blkfilter module build`, then unload and load both'],
   [/not found.*build|No such file or directory.*build|No rule to make target/is, 'install the kernel headers: `apt-get install linux-headers-$(uname -r)`'],
   [/make.*ENOENT/i, 'install make and gcc: `apt-get install build-essential`'],

@@ -47,6 +47,12 @@ const char* NameOf(__u32 gap) {
       return "bypassed";
     case BLKFILTER_CBT_GAP_MEDIUM:
       return "medium";
+    case BLKFILTER_CBT_GAP_MAPPING:
+      return "mapping";
+    case BLKFILTER_CBT_GAP_HIBERNATED:
+      return "hibernated";
+    case BLKFILTER_CBT_GAP_FORKED:
+      return "forked";
     default:
       return "unknown";
   }
@@ -180,6 +186,83 @@ Napi::Value Mark(const Napi::CallbackInfo& call) {
       [](Napi::Env env, const blkfilter_cbt_extent&) { return Undefined(env); });
 }
 
+struct EpochsCall {
+  blkfilter_cbt_epochs argument{};
+  std::vector<blkfilter_cbt_epoch> epochs;
+};
+
+Napi::Number MillisecondsFrom(Napi::Env env, __s64 seconds, __u32 nanoseconds) {
+  return Napi::Number::New(env, static_cast<double>(seconds) * 1000 + nanoseconds / 1000000);
+}
+
+// Reads the list to its end, of one generation.
+void ReadEpochs(const Device& device, EpochsCall& call) {
+  blkfilter_cbt_epochs& argument = call.argument;
+  do {
+    const size_t before = call.epochs.size();
+    call.epochs.resize(before + BLKFILTER_CBT_EPOCHS_MAX);
+    argument.epochs = reinterpret_cast<uintptr_t>(call.epochs.data() + before);
+    argument.capacity = BLKFILTER_CBT_EPOCHS_MAX;
+    device.Ctl(BLKFILTER_CBT_NAME, BLKFILTER_CBT_EPOCHS, argument, "BLKFILTER_CBT_EPOCHS");
+    call.epochs.resize(before + std::min(argument.count, argument.capacity));
+  } while (argument.cursor != 0);
+}
+
+Napi::Value History(const Napi::CallbackInfo& call) {
+  return RunOn(call.Env(), Handle::DeviceOf(call[0]), EpochsCall{}, ReadEpochs, [](Napi::Env env, const EpochsCall& read) {
+    auto epochs = Napi::Array::New(env, read.epochs.size());
+    uint32_t i = 0;
+    for (const blkfilter_cbt_epoch& epoch : read.epochs) {
+      Napi::Object entry = Napi::Object::New(env);
+      entry["epoch"] = NumberFrom(env, epoch.epoch);
+      entry["time"] = MillisecondsFrom(env, epoch.seconds, epoch.nanoseconds);
+      const char* name = reinterpret_cast<const char*>(epoch.name);
+      entry["name"] = Napi::String::New(env, name, strnlen(name, sizeof(epoch.name)));
+      epochs[i++] = entry;
+    }
+    Napi::Object result = Napi::Object::New(env);
+    result["generation"] = Napi::String::New(env, TextOf(read.argument.generation));
+    result["gap"] = Napi::String::New(env, NameOf(read.argument.gap));
+    result["began"] = MillisecondsFrom(env, read.argument.seconds, read.argument.nanoseconds);
+    result["epochs"] = epochs;
+    return result;
+  });
+}
+
+using EpochName = __u8[BLKFILTER_CBT_EPOCH_NAME_LENGTH];
+
+// One that is too long fills the field, without the NUL that the kernel wants at its end.
+void CopyName(EpochName& name, const Napi::Value& value) {
+  const std::string text = value.As<Napi::String>().Utf8Value();
+  std::memcpy(name, text.data(), std::min(text.size(), sizeof(name)));
+}
+
+// name(device, generation, epoch, name)
+Napi::Value NameEpoch(const Napi::CallbackInfo& call) {
+  blkfilter_cbt_epoch_name name{};
+  CopyGeneration(name.generation, call[1]);
+  name.epoch = Uint64From(call[2]);
+  CopyName(name.name, call[3]);
+  return RunOn(
+      call.Env(), Handle::DeviceOf(call[0]), name,
+      [](const Device& device, blkfilter_cbt_epoch_name& argument) {
+        device.Ctl(BLKFILTER_CBT_NAME, BLKFILTER_CBT_NAME_EPOCH, argument, "BLKFILTER_CBT_NAME_EPOCH");
+      },
+      [](Napi::Env env, const blkfilter_cbt_epoch_name&) { return Undefined(env); });
+}
+
+// forget(device, name)
+Napi::Value ForgetName(const Napi::CallbackInfo& call) {
+  blkfilter_cbt_forget forget{};
+  CopyName(forget.name, call[1]);
+  return RunOn(
+      call.Env(), Handle::DeviceOf(call[0]), forget,
+      [](const Device& device, blkfilter_cbt_forget& argument) {
+        device.Ctl(BLKFILTER_CBT_NAME, BLKFILTER_CBT_FORGET, argument, "BLKFILTER_CBT_FORGET");
+      },
+      [](Napi::Env env, const blkfilter_cbt_forget&) { return Undefined(env); });
+}
+
 }  // namespace
 
 Napi::Object CbtExports(Napi::Env env) {
@@ -193,5 +276,8 @@ Napi::Object CbtExports(Napi::Env env) {
   exports["changes"] = Napi::Function::New<Changes>(env, "changes");
   exports["bitmap"] = Napi::Function::New<Bitmap>(env, "bitmap");
   exports["mark"] = Napi::Function::New<Mark>(env, "mark");
+  exports["history"] = Napi::Function::New<History>(env, "history");
+  exports["name"] = Napi::Function::New<NameEpoch>(env, "name");
+  exports["forget"] = Napi::Function::New<ForgetName>(env, "forget");
   return exports;
 }

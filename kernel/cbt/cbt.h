@@ -8,6 +8,7 @@
 #include <linux/uuid.h>
 #include <uapi/linux/blkfilter/cbt.h>
 
+#include "epochs.h"
 #include "map.h"
 
 /**
@@ -21,9 +22,10 @@
  * @configured: CONFIGURE was taken already
  * @generation: constant as long as tracking has no gap
  * @gap: why it began, of enum blkfilter_cbt_gap
- * @bypassed: a request has bypassed the filters since cbt_settle()
+ * @unseen: of the gap that has come since cbt_settle(), or 0
  * @low: the smallest size, in sectors, that the device has had since cbt_settle()
  * @medium: the disk's diskseq
+ * @epochs: those of this generation that readers can begin from
  */
 struct cbt {
 	struct blkfilter flt;
@@ -35,9 +37,10 @@ struct cbt {
 	bool configured;
 	uuid_t generation;
 	u32 gap;
-	bool bypassed;
+	u32 unseen;
 	u64 low;
 	u64 medium;
+	struct cbt_epochs *epochs;
 };
 
 /* The map, for whoever holds @lock. */
@@ -47,6 +50,7 @@ static inline struct cbt_map *cbt_map(struct cbt *cbt)
 }
 
 void cbt_settle(struct cbt *cbt);
+int cbt_options(struct blkfilter *flt, const char *options);
 bool cbt_mark_slowly(struct cbt *cbt, sector_t sector, sector_t end, bool killable);
 int cbt_ctl(struct blkfilter *flt, const unsigned int cmd, __u8 __user *buf,
 	    __u32 *plen);

@@ -13,21 +13,31 @@
 /* What a command collects before it copies to user space. */
 #define CTL_CHUNK	PAGE_SIZE
 
-/*
- * A reader names an epoch, and may name the generation it took it in. Answers with
- * the current ones, which are at least as new as anything read after this.
- */
-static int cbt_check_since(struct cbt *cbt, __u8 *generation, u64 since, u64 *epoch)
+/* Somebody may name the generation that he means. Answers with the current one. */
+static int cbt_check_generation(struct cbt *cbt, __u8 *generation)
 {
 	uuid_t asked;
 
 	import_uuid(&asked, generation);
 	if (!uuid_is_null(&asked) && !uuid_equal(&asked, &cbt->generation))
 		return -ESTALE;
+	export_uuid(generation, &cbt->generation);
+	return 0;
+}
+
+/*
+ * A reader names an epoch, and may name the generation it took it in. Answers with
+ * the current ones, which are at least as new as anything read after this.
+ */
+static int cbt_check_since(struct cbt *cbt, __u8 *generation, u64 since, u64 *epoch)
+{
+	int ret = cbt_check_generation(cbt, generation);
+
+	if (ret)
+		return ret;
 	*epoch = READ_ONCE(cbt->epoch);
 	if (since < 1 || since > *epoch)
 		return -EINVAL;
-	export_uuid(generation, &cbt->generation);
 	return 0;
 }
 
@@ -69,15 +79,19 @@ static void cbt_carry_over(struct cbt_map *from, struct cbt_map *to, u32 epoch)
 	} while (runs[count - 1].end < map_sectors(from));
 }
 
+static bool block_size_valid(unsigned int size)
+{
+	return is_power_of_2(size) && size >= BLKFILTER_CBT_BLOCK_SIZE_MIN &&
+	       size <= BLKFILTER_CBT_BLOCK_SIZE_MAX;
+}
+
 static int cbt_configure(struct cbt *cbt, void *arg)
 {
 	struct blkfilter_cbt_config *config = arg;
 	struct cbt_map *old, *new;
 	int ret = 0;
 
-	if (config->reserved || !is_power_of_2(config->block_size) ||
-	    config->block_size < BLKFILTER_CBT_BLOCK_SIZE_MIN ||
-	    config->block_size > BLKFILTER_CBT_BLOCK_SIZE_MAX)
+	if (config->reserved || !block_size_valid(config->block_size))
 		return -EINVAL;
 
 	mutex_lock(&cbt->checkpoint_lock);
@@ -101,6 +115,21 @@ unlock:
 	up_write(&cbt->lock);
 	mutex_unlock(&cbt->checkpoint_lock);
 	return ret;
+}
+
+/* Of an attach rule: nothing, or block-size=BYTES. */
+int cbt_options(struct blkfilter *flt, const char *options)
+{
+	size_t prefix = str_has_prefix(options, "block-size=");
+	struct blkfilter_cbt_config config = {};
+	int ret;
+
+	if (!*options)
+		return 0;
+	ret = prefix ? kstrtou32(options + prefix, 0, &config.block_size) : -EINVAL;
+	if (ret || !block_size_valid(config.block_size))
+		return ret ?: -EINVAL;
+	return flt ? cbt_configure(container_of(flt, struct cbt, flt), &config) : 0;
 }
 
 static int cbt_mark(struct cbt *cbt, void *arg)
@@ -133,8 +162,8 @@ static int cbt_mark(struct cbt *cbt, void *arg)
  *   the drain waits for it;
  * - any later one reads the new epoch.
  *
- * If draining fails the new epoch stands and is not told to anybody, which harms
- * nothing: "since E" holds what changed in E and in all later epochs.
+ * If draining fails the new epoch stands and is not told to anybody, nor listed, which
+ * harms nothing: "since E" holds what changed in E and in all later epochs.
  */
 static int cbt_checkpoint(struct cbt *cbt, void *arg)
 {
@@ -149,10 +178,59 @@ static int cbt_checkpoint(struct cbt *cbt, void *arg)
 		checkpoint->epoch = cbt->epoch;
 		down_read(&cbt->lock);
 		export_uuid(checkpoint->generation, &cbt->generation);
+		if (!ret)
+			epochs_add(cbt->epochs, cbt->epoch);
 		up_read(&cbt->lock);
 	}
 	mutex_unlock(&cbt->checkpoint_lock);
 	return ret;
+}
+
+/* ---- EPOCHS, NAME_EPOCH, FORGET ------------------------------------------- */
+
+static int cbt_epochs(struct cbt *cbt, void *arg)
+{
+	struct blkfilter_cbt_epochs *e = arg;
+	struct blkfilter_cbt_epoch *list;
+	int ret;
+
+	if (!e->capacity)
+		return -EINVAL;
+	list = kvcalloc(BLKFILTER_CBT_EPOCHS_MAX, sizeof(*list), GFP_KERNEL);
+	if (!list)
+		return -ENOMEM;
+
+	down_read(&cbt->lock);
+	ret = cbt_check_generation(cbt, e->generation);
+	if (!ret) {
+		e->gap = cbt->gap;
+		epochs_read(cbt->epochs, e, list);
+	}
+	up_read(&cbt->lock);
+	if (!ret && copy_to_user(u64_to_user_ptr(e->epochs), list, e->count * sizeof(*list)))
+		ret = -EFAULT;
+	kvfree(list);
+	return ret;
+}
+
+static int cbt_name_epoch(struct cbt *cbt, void *arg)
+{
+	struct blkfilter_cbt_epoch_name *n = arg;
+	int ret;
+
+	down_read(&cbt->lock);
+	ret = cbt_check_generation(cbt, n->generation);
+	if (!ret)
+		ret = epochs_name(cbt->epochs, n->epoch, n->name);
+	up_read(&cbt->lock);
+	return ret;
+}
+
+static int cbt_forget(struct cbt *cbt, void *arg)
+{
+	struct blkfilter_cbt_forget *forget = arg;
+
+	return epochs_forget(cbt->epochs, forget->name);
 }
 
 /* ---- CHANGES and BITMAP -------------------------------------------------- */
@@ -362,6 +440,12 @@ static const struct cbt_command {
 		cbt_bitmap, sizeof(struct blkfilter_cbt_bitmap), false },
 	[BLKFILTER_CBT_MARK] = {
 		cbt_mark, sizeof(struct blkfilter_cbt_extent), true },
+	[BLKFILTER_CBT_EPOCHS] = {
+		cbt_epochs, sizeof(struct blkfilter_cbt_epochs), false },
+	[BLKFILTER_CBT_NAME_EPOCH] = {
+		cbt_name_epoch, sizeof(struct blkfilter_cbt_epoch_name), true },
+	[BLKFILTER_CBT_FORGET] = {
+		cbt_forget, sizeof(struct blkfilter_cbt_forget), true },
 };
 
 /* Each command's struct is read, worked on in place, and written back. */
@@ -377,6 +461,9 @@ int cbt_ctl(struct blkfilter *flt, const unsigned int cmd, __u8 __user *buf,
 		struct blkfilter_cbt_changes changes;
 		struct blkfilter_cbt_bitmap bitmap;
 		struct blkfilter_cbt_extent extent;
+		struct blkfilter_cbt_epochs epochs;
+		struct blkfilter_cbt_epoch_name name;
+		struct blkfilter_cbt_forget forget;
 	} arg;
 	int ret;
 

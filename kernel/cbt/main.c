@@ -58,9 +58,16 @@ static void cbt_resized(struct blkfilter *flt, sector_t sectors)
 	cbt_low(cbt, sectors);
 }
 
-static void cbt_bypassed(struct blkfilter *flt)
+static void cbt_unseen(struct blkfilter *flt, enum blkfilter_unseen why)
 {
-	WRITE_ONCE(container_of(flt, struct cbt, flt)->bypassed, true);
+	static const u32 gaps[] = {
+		[BLKFILTER_UNSEEN_REQUEST] = BLKFILTER_CBT_GAP_BYPASSED,
+		[BLKFILTER_UNSEEN_MAPPING] = BLKFILTER_CBT_GAP_MAPPING,
+		[BLKFILTER_UNSEEN_HIBERNATED] = BLKFILTER_CBT_GAP_HIBERNATED,
+		[BLKFILTER_UNSEEN_FORKED] = BLKFILTER_CBT_GAP_FORKED,
+	};
+
+	WRITE_ONCE(container_of(flt, struct cbt, flt)->unseen, gaps[why]);
 }
 
 static void cbt_moved(struct blkfilter *flt, struct block_device *bdev)
@@ -101,10 +108,15 @@ static void cbt_distrust(struct cbt *cbt, sector_t sector)
 	cbt_mark_slowly(cbt, sector, LLONG_MAX, false);
 }
 
+/*
+ * Its first epoch is the current one. If a checkpoint begins another meanwhile, what
+ * cbt_distrust() marks, which comes later, is marked in that, and is found from both.
+ */
 static void cbt_begin_generation(struct cbt *cbt, u32 gap)
 {
 	uuid_gen(&cbt->generation);
 	cbt->gap = gap;
+	epochs_restart(cbt->epochs, READ_ONCE(cbt->epoch));
 }
 
 static bool cbt_settled(struct cbt *cbt)
@@ -113,7 +125,7 @@ static bool cbt_settled(struct cbt *cbt)
 	bool ret;
 
 	down_read(&cbt->lock);
-	ret = !READ_ONCE(cbt->bypassed) && cbt->medium == cbt_medium(cbt) &&
+	ret = !READ_ONCE(cbt->unseen) && cbt->medium == cbt_medium(cbt) &&
 	      READ_ONCE(cbt->low) >= sectors && map_sectors(cbt_map(cbt)) >= sectors;
 	up_read(&cbt->lock);
 	return ret;
@@ -124,17 +136,16 @@ void cbt_settle(struct cbt *cbt)
 {
 	sector_t sectors;
 	u64 low, medium;
-	u32 gap = 0;
+	u32 gap, unseen;
 
+	blkfilter_settle(&cbt->flt);
 	if (cbt_settled(cbt))
 		return;
 	down_write(&cbt->lock);
+	unseen = xchg(&cbt->unseen, 0);
 	medium = cbt_medium(cbt);
-	if (medium != cbt->medium)
-		gap = BLKFILTER_CBT_GAP_MEDIUM;
+	gap = unseen ?: medium != cbt->medium ? BLKFILTER_CBT_GAP_MEDIUM : 0;
 	cbt->medium = medium;
-	if (xchg(&cbt->bypassed, false))
-		gap = BLKFILTER_CBT_GAP_BYPASSED;
 
 	sectors = bdev_nr_sectors(READ_ONCE(cbt->bdev));
 	low = xchg(&cbt->low, sectors);
@@ -160,7 +171,10 @@ static struct blkfilter *cbt_attach(struct block_device *bdev)
 	if (!cbt)
 		return ERR_PTR(-ENOMEM);
 	map = map_create(bdev_nr_sectors(bdev), BLKFILTER_CBT_BLOCK_SIZE_DEFAULT);
-	if (!map) {
+	cbt->epochs = epochs_create();
+	if (!map || !cbt->epochs) {
+		map_free(map);
+		epochs_free(cbt->epochs);
 		kfree(cbt);
 		return ERR_PTR(-ENOMEM);
 	}
@@ -180,6 +194,7 @@ static void cbt_detach(struct blkfilter *flt)
 	struct cbt *cbt = container_of(flt, struct cbt, flt);
 
 	map_free(rcu_dereference_protected(cbt->map, true));
+	epochs_free(cbt->epochs);
 	kfree(cbt);
 }
 
@@ -194,7 +209,8 @@ static struct blkfilter_operations cbt_ops = {
 	.last_step = cbt_last_step,
 	.moved = cbt_moved,
 	.resized = cbt_resized,
-	.bypassed = cbt_bypassed,
+	.unseen = cbt_unseen,
+	.configure = cbt_options,
 };
 
 static int __init cbt_init(void)

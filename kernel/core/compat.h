@@ -74,15 +74,56 @@ static inline u8 bdev_partno(const struct block_device *bdev)
 #endif
 
 #ifdef HAVE_alloc_disk_limits
-#define compat_alloc_disk()	blk_alloc_disk(NULL, NUMA_NO_NODE)
+#define compat_alloc_disk()		blk_alloc_disk(NULL, NUMA_NO_NODE)
+#define compat_alloc_queue(tags)	blk_mq_alloc_queue(tags, NULL, NULL)
 #else
-#define compat_alloc_disk()	blk_alloc_disk(NUMA_NO_NODE)
+#define compat_alloc_disk()		blk_alloc_disk(NUMA_NO_NODE)
+#define compat_alloc_queue(tags)	blk_mq_init_queue(tags)
 #endif
+
+/* What add_disk() notes of a disk whose driver takes bios: until 6.1 nothing. */
+static inline void compat_set_takes_bios(struct gendisk *disk)
+{
+#ifdef BD_HAS_SUBMIT_BIO
+	bdev_set_flag(disk->part0, BD_HAS_SUBMIT_BIO);
+#elif defined(HAVE_has_submit_bio)
+	disk->part0->bd_has_submit_bio = true;
+#endif
+}
 
 #ifndef HAVE_nomemsave
 static inline void blk_mq_unfreeze_queue_nomemrestore(struct request_queue *q)
 {
 	blk_mq_unfreeze_queue(q);
+}
+#endif
+
+/*
+ * Whether the device's user wants it read-only: what BLKROSET sets, and nobody else. A
+ * disk's counts for its partitions too. What a driver knows is another flag, the disk's.
+ */
+#ifdef BD_READ_ONLY
+static inline bool compat_bdev_marked_read_only(struct block_device *bdev)
+{
+	return bdev_test_flag(bdev, BD_READ_ONLY);
+}
+
+static inline void compat_bdev_set_read_only(struct block_device *bdev, bool read_only)
+{
+	if (read_only)
+		bdev_set_flag(bdev, BD_READ_ONLY);
+	else
+		bdev_clear_flag(bdev, BD_READ_ONLY);
+}
+#else
+static inline bool compat_bdev_marked_read_only(struct block_device *bdev)
+{
+	return READ_ONCE(bdev->bd_read_only);
+}
+
+static inline void compat_bdev_set_read_only(struct block_device *bdev, bool read_only)
+{
+	WRITE_ONCE(bdev->bd_read_only, read_only);
 }
 #endif
 

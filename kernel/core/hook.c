@@ -15,8 +15,12 @@
  *				that second hook is there while one may
  *	bio_start_io_acct	likewise seen: bios that a bio-based driver has held back
  *				until now
+ *	blk_insert_cloned_request
+ *				redirected for disks that have a filter: by it multipath
+ *				puts requests on its paths, without a bio; hooked while
+ *				a filter is attached
  *	blkdev_ioctl,		our three commands are redirected to ioctl_serve(), all
- *	compat_blkdev_ioctl	others go on untouched
+ *	compat_blkdev_ioctl	others go on untouched; commands to a stacked device are seen
  *	del_gendisk,		redirected to lifecycle.c, which calls them itself in
  *	blk_mark_disk_dead,	the midst of what it has to do
  *	bdev_disk_changed
@@ -70,19 +74,38 @@
 #include "compat.h"
 #include "drain.h"
 #include "hook.h"
+#include "passthrough.h"
+#include "symbols.h"
 #include "tasks.h"
 #include "walk.h"
 
 #define HOOK_FUNCTIONS	5
 
 /**
+ * struct function - one to hook: by its address, since others may have its name
+ * @name: its name
+ * @address: where it is, if the kernel exports it
+ * @near: or of an exported one of its source file, near which it is found (symbols.c)
+ */
+struct function {
+	const char *name;
+	unsigned long address;
+	unsigned long near;
+};
+
+#define EXPORTED(function)							\
+	{ .name = #function, .address = (unsigned long)(function) }
+#define LOCAL(function, exported)						\
+	{ .name = #function, .near = (unsigned long)(exported) }
+
+/**
  * struct hook - functions that share a callback; few, as taking one back takes long
  * @ops: ftrace's
- * @functions: their names
+ * @functions: the functions; those behind the last one have no name
  */
 struct hook {
 	struct ftrace_ops ops;
-	const char *functions[HOOK_FUNCTIONS];
+	struct function functions[HOOK_FUNCTIONS];
 };
 
 /* ftrace tells where in a function it was called, which is in its first bytes. */
@@ -215,8 +238,35 @@ static void notrace deny_callback(unsigned long ip, unsigned long parent_ip,
 	preempt_enable_notrace();
 }
 
+/*
+ * In place of blk_insert_cloned_request(). Preempted in between it changes nothing: whoever
+ * waits for the request waits for its disk's queue, which it has entered already.
+ */
+static blk_status_t notrace request_entry(struct request *rq)
+{
+	blk_status_t status;
+
+	preempt_disable_notrace();
+	status = walk_request(rq);
+	preempt_enable_notrace();
+	if (status == BLK_STS_OK)
+		status = blk_insert_cloned_request(rq);
+	redirect_end();
+	return status;
+}
+
+static void notrace request_callback(unsigned long ip, unsigned long parent_ip,
+				     struct ftrace_ops *ops, struct ftrace_regs *fregs)
+{
+	struct request *rq = (struct request *)compat_ftrace_arg(fregs, 0);
+	struct gendisk *disk = READ_ONCE(rq->q->disk);
+
+	if (disk && !hlist_empty(stack_bucket(disk)) && !within_module(parent_ip, THIS_MODULE))
+		redirect(fregs, request_entry);
+}
+
 /**
- * struct bio_hook - a hook on bios
+ * struct bio_hook - a hook on I/O
  * @hook: what is hooked
  * @users: attached filters that need it; more take hook_lock
  * @hooked: under hook_lock
@@ -233,17 +283,23 @@ struct bio_hook {
  */
 static struct bio_hook bio_hooks[] = {
 	/* HOOK_ENTRY */
-	{ .hook = { SEE_OPS(submit_bio_callback), { "submit_bio_noacct" } } },
+	{ .hook = { SEE_OPS(submit_bio_callback), { EXPORTED(submit_bio_noacct) } } },
 	/* HOOK_REDIRECT */
-	{ .hook = { REDIRECT_OPS(submit_bio_redirect), { "submit_bio_noacct" } } },
+	{ .hook = { REDIRECT_OPS(submit_bio_redirect), { EXPORTED(submit_bio_noacct) } } },
 	/*
 	 * HOOK_LAST. A drain waits for what a bio-based driver has entered into the I/O
 	 * statistics. What it enters later than in its submit_bio it had put aside: md does
 	 * until 6.11, with a write whose flush has to be first.
 	 */
-	{ .hook = { SEE_OPS(last_step_callback), { "__submit_bio", "bio_start_io_acct" } } },
+	{ .hook = { SEE_OPS(last_step_callback), {
+		LOCAL(__submit_bio, submit_bio_noacct), EXPORTED(bio_start_io_acct),
+	} } },
 	/* HOOK_DENY */
-	{ .hook = { REDIRECT_OPS(deny_callback), { "__submit_bio" } } },
+	{ .hook = { REDIRECT_OPS(deny_callback), {
+		LOCAL(__submit_bio, submit_bio_noacct),
+	} } },
+	/* HOOK_REQUEST */
+	{ .hook = { REDIRECT_OPS(request_callback), { EXPORTED(blk_insert_cloned_request) } } },
 };
 
 /* ---- Redirected as long as the module is loaded ------------------------- */
@@ -291,16 +347,19 @@ static void notrace redirect_callback(unsigned long ip, unsigned long parent_ip,
 		redirect(fregs, mark_dead_entry);
 	else if (ioctl_is_ours(compat_ftrace_arg(fregs, 1)))
 		redirect(fregs, ioctl_entry);
+	else
+		passthrough_ioctl((struct file *)compat_ftrace_arg(fregs, 0),
+				  compat_ftrace_arg(fregs, 1), compat_ftrace_arg(fregs, 2));
 }
 
 static struct hook redirect_hook = {
 	.ops = REDIRECT_OPS(redirect_callback),
 	.functions = {
-		"bdev_disk_changed", "del_gendisk", "blk_mark_disk_dead",
-		/* No address is known of these two, so they are the others. */
-		"blkdev_ioctl",
+		EXPORTED(bdev_disk_changed), EXPORTED(del_gendisk), EXPORTED(blk_mark_disk_dead),
+		/* The others. Their source file stands next to that of this exported one. */
+		LOCAL(blkdev_ioctl, del_gendisk),
 #ifdef CONFIG_COMPAT
-		"compat_blkdev_ioctl",
+		LOCAL(compat_blkdev_ioctl, del_gendisk),
 #endif
 	},
 };
@@ -323,27 +382,16 @@ static void notrace rw_page_callback(unsigned long ip, unsigned long parent_ip,
 		redirect(fregs, rw_page_entry);
 }
 
-/* Apart from the others, for these are not exported: no address is known of them. */
+/* Apart from the others, whose callback takes what it does not know for an ioctl. */
 static struct hook rw_page_hook = {
 	.ops = REDIRECT_OPS(rw_page_callback),
-	.functions = { "bdev_read_page", "bdev_write_page" },
+	.functions = {
+		LOCAL(bdev_read_page, thaw_bdev), LOCAL(bdev_write_page, thaw_bdev),
+	},
 };
 #endif
 
 /* ---- Seen as long as the module is loaded ------------------------------- */
-
-/* SCSI and NVMe passthrough; what only reads is of no interest. */
-static void notrace see_request(struct request *rq)
-{
-	struct gendisk *disk;
-
-	if (req_op(rq) != REQ_OP_DRV_OUT)
-		return;
-	/* Only looked up, so it may be on its way out. */
-	disk = READ_ONCE(rq->q->disk);
-	if (disk)
-		walk_bypassed(disk);
-}
 
 static void notrace see_callback(unsigned long ip, unsigned long parent_ip,
 				 struct ftrace_ops *ops, struct ftrace_regs *fregs)
@@ -352,7 +400,7 @@ static void notrace see_callback(unsigned long ip, unsigned long parent_ip,
 
 	preempt_disable_notrace();
 	if (entered(ip, blk_execute_rq) || entered(ip, blk_execute_rq_nowait))
-		see_request((struct request *)first);
+		passthrough_request((struct request *)first);
 	else if (entered(ip, set_capacity) || entered(ip, set_capacity_and_notify))
 		walk_resized((struct gendisk *)first, 0, compat_ftrace_arg(fregs, 1));
 	else
@@ -364,11 +412,11 @@ static void notrace see_callback(unsigned long ip, unsigned long parent_ip,
 static struct hook see_hook = {
 	.ops = SEE_OPS(see_callback),
 	.functions = {
-		"blk_execute_rq", "blk_execute_rq_nowait",
+		EXPORTED(blk_execute_rq), EXPORTED(blk_execute_rq_nowait),
 		/* Compiled together, so either may have the other inside. */
-		"set_capacity", "set_capacity_and_notify",
-		/* Of this one no address is known. */
-		"bdev_resize_partition",
+		EXPORTED(set_capacity), EXPORTED(set_capacity_and_notify),
+		/* The other one. */
+		LOCAL(bdev_resize_partition, bdev_disk_changed),
 	},
 };
 
@@ -383,7 +431,7 @@ static void notrace switched_callback(unsigned long ip, unsigned long parent_ip,
 
 static struct hook switched_hook = {
 	.ops = SEE_OPS(switched_callback),
-	.functions = { "queue_iostats_store" },
+	.functions = { LOCAL(queue_iostats_store, submit_bio_noacct) },
 };
 #endif
 
@@ -407,18 +455,21 @@ static struct hook *const lasting_hooks[] = {
  */
 static int hook_prepare(struct hook *hook)
 {
-	const char *function;
+	const struct function *function;
+	unsigned long address;
 	int i, ret = 0;
 
-	for (i = 0; i < HOOK_FUNCTIONS && hook->functions[i] && !ret; i++) {
-		function = hook->functions[i];
-		ret = ftrace_set_filter(&hook->ops, (char *)function,
-					strlen(function), !i);
+	for (i = 0; i < HOOK_FUNCTIONS && hook->functions[i].name && !ret; i++) {
+		function = &hook->functions[i];
+		address = function->address ?: symbol_find(function->name, function->near);
+		if (!address)
+			return -EOPNOTSUPP;
+		ret = ftrace_set_filter_ip(&hook->ops, address, 0, !i);
 		if (ret)
-			pr_err("this kernel has no traceable function %s (%d)\n",
-			       function, ret);
+			pr_err("this kernel's function %s cannot be traced (%d)\n",
+			       function->name, ret);
 	}
-	return ret;
+	return ret == -EINVAL ? -EOPNOTSUPP : ret;
 }
 
 static int hook_register(struct hook *hook)
@@ -428,8 +479,8 @@ static int hook_register(struct hook *hook)
 	if (!ret)
 		return 0;
 	pr_err("cannot hook (%d):", ret);
-	for (i = 0; i < HOOK_FUNCTIONS && hook->functions[i]; i++)
-		pr_cont(" %s", hook->functions[i]);
+	for (i = 0; i < HOOK_FUNCTIONS && hook->functions[i].name; i++)
+		pr_cont(" %s", hook->functions[i].name);
 	pr_cont("\n");
 	if (ret == -EBUSY)
 		pr_err("either somebody else redirects one of them already (a live patch, another product's module), or ftrace is switched off (sysctl kernel.ftrace_enabled=0)\n");

@@ -10,11 +10,12 @@ struct gendisk;
 int hook_start(void);
 void hook_stop(void);
 
-/* The hooks on bios, as bits; hook.c says what each is. */
+/* The hooks on I/O, as bits; hook.c says what each is. */
 #define HOOK_ENTRY	(1u << 0)
 #define HOOK_REDIRECT	(1u << 1)
 #define HOOK_LAST	(1u << 2)
 #define HOOK_DENY	(1u << 3)
+#define HOOK_REQUEST	(1u << 4)
 
 int hook_get(unsigned int hooks);
 void hook_put(unsigned int hooks);

@@ -12,6 +12,7 @@
 #include <linux/uaccess.h>
 
 #include "compat.h"
+#include "content.h"
 #include "hook.h"
 #include "lifecycle.h"
 #include "registry.h"
@@ -68,7 +69,7 @@ static int filter_attach(struct block_device *bdev, struct blkfilter_operations 
 	noio = memalloc_noio_save();
 
 	mutex_lock(&disk->open_mutex);
-	ret = lifecycle_live(bdev) ? stack_attach(bdev, ops, &id) : -ENODEV;
+	ret = lifecycle_live(bdev) ? stack_attach(bdev, ops, NULL, &id) : -ENODEV;
 	mutex_unlock(&disk->open_mutex);
 
 	if (!ret) {
@@ -159,7 +160,7 @@ static int ioctl_ctl(struct block_device *bdev, void __user *argp)
 bool notrace ioctl_is_ours(unsigned int cmd)
 {
 	return cmd == BLKFILTER_ATTACH || cmd == BLKFILTER_DETACH ||
-	       cmd == BLKFILTER_CTL;
+	       cmd == BLKFILTER_CTL || content_is_loop_ioctl(cmd);
 }
 
 /*
@@ -178,7 +179,9 @@ long ioctl_serve(struct file *file, unsigned int cmd, unsigned long arg)
 		return ioctl_attach(bdev, argp);
 	case BLKFILTER_DETACH:
 		return ioctl_detach(bdev, argp);
-	default:
+	case BLKFILTER_CTL:
 		return ioctl_ctl(bdev, argp);
+	default:
+		return content_loop_ioctl(file, cmd, arg);
 	}
 }

@@ -8,9 +8,11 @@
 
 #include <linux/blk-filter.h>
 
+#include "content.h"
 #include "drain.h"
 #include "hook.h"
 #include "lifecycle.h"
+#include "selftest.h"
 #include "stack.h"
 #include "tasks.h"
 
@@ -23,13 +25,30 @@ static int __init blkfilter_init(void)
 		pr_err("kernels with PREEMPT_RT are not supported\n");
 		return -EOPNOTSUPP;
 	}
-	ret = lifecycle_start();
+	ret = content_start();
 	if (ret)
 		return ret;
+	ret = lifecycle_start();
+	if (ret)
+		goto stop_content;
 	drain_start();
 	ret = hook_start();
 	if (ret)
-		lifecycle_stop();
+		goto stop_lifecycle;
+	ret = selftest_run();
+	if (ret)
+		goto stop_hook;
+	return 0;
+
+stop_hook:
+	hook_stop();
+stop_lifecycle:
+	lifecycle_stop();
+	stack_stop();
+	drain_stop();
+	tasks_stop();
+stop_content:
+	content_stop();
 	return ret;
 }
 
@@ -40,6 +59,7 @@ static void __exit blkfilter_exit(void)
 	stack_stop();
 	drain_stop();
 	tasks_stop();
+	content_stop();
 }
 
 module_init(blkfilter_init);

@@ -8,6 +8,7 @@
 #include <linux/mutex.h>
 #include <linux/string.h>
 
+#include "compat.h"
 #include "registry.h"
 #include "rules.h"
 #include "stack.h"
@@ -107,6 +108,21 @@ void blkfilter_unregister(struct blkfilter_operations *ops)
 EXPORT_SYMBOL_GPL(blkfilter_unregister);
 
 /*
+ * A device that should have been blocked must not be open instead. The kernel's own flag
+ * keeps most writers out: what docs/guard.md says of it.
+ */
+static void registry_failed(struct block_device *bdev, const struct blkfilter_operations *ops,
+			    const struct rule *rule, int error)
+{
+	pr_err("%pg: %s could not be attached (%d)\n", bdev, ops->name, error);
+	if (!rule || !rule->read_only)
+		return;
+	compat_bdev_set_read_only(bdev, true);
+	pr_err("%pg: no filter denies writes. It was marked read-only, which does not stop them all\n",
+	       bdev);
+}
+
+/*
  * registry_offer() - ask the filters, from the lowest altitude up, whether they want
  * a device that is being added
  *
@@ -116,6 +132,8 @@ EXPORT_SYMBOL_GPL(blkfilter_unregister);
 void registry_offer(struct block_device *bdev)
 {
 	struct blkfilter_operations *ops;
+	struct rule *rule;
+	bool wanted;
 	int ret;
 	u64 id;
 
@@ -124,14 +142,15 @@ void registry_offer(struct block_device *bdev)
 		/* Not while it is on its way out. */
 		if (!try_module_get(ops->owner))
 			continue;
-		if ((ops->device_added && ops->device_added(bdev)) ||
-		    rules_want(bdev, ops)) {
-			ret = stack_attach(bdev, ops, &id);
+		wanted = ops->device_added && ops->device_added(bdev);
+		rule = rules_match(bdev, ops);
+		if (wanted || rule) {
+			ret = stack_attach(bdev, ops, rule ? rule->options : NULL, &id);
 			/* A rescan has brought it along. */
 			if (ret && ret != -EALREADY)
-				pr_err("%pg: %s could not be attached (%d)\n", bdev,
-				       ops->name, ret);
+				registry_failed(bdev, ops, rule, ret);
 		}
+		rule_put(rule);
 		module_put(ops->owner);
 	}
 	mutex_unlock(&registry_lock);

@@ -4,11 +4,14 @@
  *
  * /sys/module/blkfilter/parameters/rules lists them, a line each, in the form
  *
- *	FILTER KEY=PATTERN [KEY=PATTERN]...
+ *	FILTER PATTERN... [-- OPTION...]
  *
- * and takes such a line after the word "add" or "remove". The patterns are those of
- * a shell. All keys of a rule must match:
+ * and takes such a line after the word "add" or "remove". A pattern is KEY=GLOB, at
+ * most one of each key, or KEY!=GLOB, for those that it does not match; the globs are
+ * those of a shell. All patterns of a rule must apply. The keys:
  *
+ *	kind		disk: one that has a device of its own; partition: of such a disk;
+ *			virtual: loop, RAM, device-mapper, RAID... and their partitions
  *	name		the kernel's name of the disk or partition: sd*, nvme0n1p2
  *	partuuid	the partition's entry in its partition table; a disk has none
  *	serial		the disk's serial number, of SCSI and SATA disks. Its
@@ -17,8 +20,16 @@
  *			digits; likewise
  *
  * So with serial or wwid alone the disk gets the filter, and each partition too; a
- * name besides makes the difference. A rule holds its filter's module: a device must
- * not go untracked because somebody unloaded that.
+ * name or kind besides makes the difference. What is not known of a device matches no
+ * glob, so KEY!=GLOB applies to it.
+ *
+ * The options are the filter's own, and in force before the device's first I/O. Where
+ * several rules give a device the same filter, the first one's options count. No two
+ * rules have the same filter and patterns, so "remove" needs no options; if it is given
+ * some, they must be the rule's.
+ *
+ * A rule holds its filter's module: a device must not go untracked because somebody
+ * unloaded that.
  */
 #define pr_fmt(fmt) KBUILD_MODNAME ": " fmt
 
@@ -30,14 +41,23 @@
 #include <linux/mutex.h>
 #include <linux/slab.h>
 #include <linux/string.h>
-#include <scsi/scsi_device.h>
 
 #include "registry.h"
 #include "rules.h"
+#include "scsi.h"
 
 #define IDENTITY_MAX	256
 
 /* ---- What a device is called --------------------------------------------- */
+
+/* What the kernel makes up of other devices, or of memory, has no parent. */
+static void kind_of(struct block_device *bdev, char *buf)
+{
+	if (!disk_to_dev(bdev->bd_disk)->parent)
+		strscpy(buf, "virtual", IDENTITY_MAX);
+	else
+		strscpy(buf, bdev_is_partition(bdev) ? "partition" : "disk", IDENTITY_MAX);
+}
 
 static void name_of(struct block_device *bdev, char *buf)
 {
@@ -50,27 +70,17 @@ static void partuuid_of(struct block_device *bdev, char *buf)
 		strscpy(buf, bdev->bd_meta_info->uuid, IDENTITY_MAX);
 }
 
-/*
- * Of what the block layer has no idea SCSI keeps a copy, of the inquiry's page 80.
- * SCSI may be a module, or not there at all, so its devices are told by their type.
- */
-static bool is_scsi_device(const struct device *dev)
-{
-	return dev && dev->type && dev->type->name &&
-	       !strcmp(dev->type->name, "scsi_device") &&
-	       dev->bus && !strcmp(dev->bus->name, "scsi");
-}
-
+/* The block layer has no idea of it; SCSI keeps a copy, of the inquiry's page 80. */
 static void serial_of(struct block_device *bdev, char *buf)
 {
-	struct device *parent = disk_to_dev(bdev->bd_disk)->parent;
+	struct scsi_device *device = scsi_device_of(bdev->bd_disk);
 	const struct scsi_vpd *page;
 	int len;
 
-	if (!is_scsi_device(parent))
+	if (!device)
 		return;
 	rcu_read_lock();
-	page = rcu_dereference(to_scsi_device(parent)->vpd_pg80);
+	page = rcu_dereference(device->vpd_pg80);
 	if (page && page->len > 4) {
 		len = min(page->len - 4, IDENTITY_MAX - 1);
 		memcpy(buf, page->data + 4, len);
@@ -109,6 +119,7 @@ static const struct {
 	const char *key;
 	void (*identity)(struct block_device *bdev, char *buf);
 } keys[] = {
+	{ "kind", kind_of },
 	{ "name", name_of },
 	{ "partuuid", partuuid_of },
 	{ "serial", serial_of },
@@ -118,15 +129,17 @@ static const struct {
 /* ---- The rules ----------------------------------------------------------- */
 
 /**
- * struct rule
- * @link: in the order in which they were added
- * @ops: the filter, whose module is held
- * @patterns: as in @keys; NULL where a key may be anything
+ * struct pattern - what a rule asks of a device
+ * @link: in the order in which they were typed
+ * @key: in @keys
+ * @except: the glob must not match
+ * @glob: with the device's identity
  */
-struct rule {
+struct pattern {
 	struct list_head link;
-	struct blkfilter_operations *ops;
-	char *patterns[ARRAY_SIZE(keys)];
+	unsigned int key;
+	bool except;
+	char *glob;
 };
 
 static DEFINE_MUTEX(rules_lock);
@@ -134,80 +147,170 @@ static LIST_HEAD(rules);
 
 static void rule_free(struct rule *rule)
 {
-	int i;
+	struct pattern *pattern, *next;
 
-	if (!rule)
-		return;
-	for (i = 0; i < ARRAY_SIZE(keys); i++)
-		kfree(rule->patterns[i]);
+	list_for_each_entry_safe(pattern, next, &rule->patterns, link) {
+		kfree(pattern->glob);
+		kfree(pattern);
+	}
+	kfree(rule->options);
 	if (rule->ops)
 		registry_put(rule->ops);
 	kfree(rule);
 }
 
-static int rule_set(struct rule *rule, char *word)
+void rule_put(struct rule *rule)
 {
-	char *pattern = strchr(word, '=');
-	int i;
+	if (rule && refcount_dec_and_test(&rule->users))
+		rule_free(rule);
+}
 
-	if (!pattern || !pattern[1])
+static bool pattern_equal(const struct pattern *a, const struct pattern *b)
+{
+	return a->key == b->key && a->except == b->except && !strcmp(a->glob, b->glob);
+}
+
+/* One key may be excepted more than once. */
+static bool pattern_fits(const struct rule *rule, const struct pattern *new)
+{
+	const struct pattern *pattern;
+
+	list_for_each_entry(pattern, &rule->patterns, link) {
+		if (pattern_equal(pattern, new) ||
+		    (pattern->key == new->key && !pattern->except && !new->except))
+			return false;
+	}
+	return true;
+}
+
+static int rule_add_pattern(struct rule *rule, char *word)
+{
+	struct pattern *pattern;
+	char *glob = strchr(word, '=');
+	bool except;
+	int i = 0;
+
+	if (!glob || glob == word || !glob[1])
 		return -EINVAL;
-	*pattern++ = '\0';
-	i = 0;
+	except = glob[-1] == '!';
+	glob[except ? -1 : 0] = '\0';
 	while (i < ARRAY_SIZE(keys) && strcmp(keys[i].key, word))
 		i++;
-	if (i == ARRAY_SIZE(keys) || rule->patterns[i])
+	if (i == ARRAY_SIZE(keys))
 		return -EINVAL;
-	rule->patterns[i] = kstrdup(pattern, GFP_KERNEL);
-	return rule->patterns[i] ? 0 : -ENOMEM;
+
+	pattern = kzalloc(sizeof(*pattern), GFP_KERNEL);
+	if (!pattern)
+		return -ENOMEM;
+	pattern->key = i;
+	pattern->except = except;
+	pattern->glob = kstrdup(glob + 1, GFP_KERNEL);
+	if (!pattern->glob || !pattern_fits(rule, pattern)) {
+		i = pattern->glob ? -EINVAL : -ENOMEM;
+		kfree(pattern->glob);
+		kfree(pattern);
+		return i;
+	}
+	list_add_tail(&pattern->link, &rule->patterns);
+	return 0;
+}
+
+/* The words of @text, which is cut up, with a space between each two. */
+static char *options_join(char *text)
+{
+	char *joined = kstrdup(text ?: "", GFP_KERNEL), *to = joined, *word;
+
+	if (!joined)
+		return NULL;
+	*joined = '\0';
+	while ((word = strsep(&text, " "))) {
+		if (*word)
+			to += sprintf(to, "%s%s", to == joined ? "" : " ", word);
+	}
+	return joined;
+}
+
+/* Would the filter take the rule's options? */
+static int rule_check_options(struct rule *rule)
+{
+	int ret;
+
+	if (!rule->ops->configure)
+		return *rule->options ? -EINVAL : 0;
+	ret = rule->ops->configure(NULL, rule->options);
+	rule->read_only = ret > 0;
+	return min(ret, 0);
+}
+
+static int rule_fill(struct rule *rule, char *text)
+{
+	char *name = strsep(&text, " "), *word;
+	int ret;
+
+	while ((word = strsep(&text, " ")) && strcmp(word, "--")) {
+		if (!*word)
+			continue;
+		ret = rule_add_pattern(rule, word);
+		if (ret)
+			return ret;
+	}
+	if (list_empty(&rule->patterns))
+		return -EINVAL;
+	rule->options = options_join(text);
+	if (!rule->options)
+		return -ENOMEM;
+	rule->ops = registry_get(name);
+	return rule->ops ? 0 : -ENOENT;
 }
 
 /* Read a rule from @text, which is cut up. */
 static struct rule *rule_parse(char *text)
 {
 	struct rule *rule = kzalloc(sizeof(*rule), GFP_KERNEL);
-	char *name = strsep(&text, " "), *word;
-	int keys_set = 0, ret = 0;
+	int ret;
 
 	if (!rule)
 		return ERR_PTR(-ENOMEM);
-	while (!ret && (word = strsep(&text, " "))) {
-		if (!*word)
-			continue;
-		ret = rule_set(rule, word);
-		keys_set++;
-	}
-	if (!ret && !keys_set)
-		ret = -EINVAL;
-	if (!ret) {
-		rule->ops = registry_get(name);
-		if (!rule->ops)
-			ret = -ENOENT;
-	}
+	refcount_set(&rule->users, 1);
+	INIT_LIST_HEAD(&rule->patterns);
+	ret = rule_fill(rule, text);
 	if (ret) {
-		rule_free(rule);
+		rule_put(rule);
 		return ERR_PTR(ret);
 	}
 	return rule;
 }
 
-static bool rule_equal(const struct rule *a, const struct rule *b)
+static bool rule_has(const struct rule *rule, const struct pattern *like)
 {
-	int i;
+	const struct pattern *pattern;
 
-	for (i = 0; i < ARRAY_SIZE(keys); i++) {
-		if (strcmp(a->patterns[i] ?: "", b->patterns[i] ?: ""))
-			return false;
+	list_for_each_entry(pattern, &rule->patterns, link) {
+		if (pattern_equal(pattern, like))
+			return true;
 	}
-	return a->ops == b->ops;
+	return false;
 }
 
+static bool rule_has_all(const struct rule *rule, const struct rule *of)
+{
+	const struct pattern *pattern;
+
+	list_for_each_entry(pattern, &of->patterns, link) {
+		if (!rule_has(rule, pattern))
+			return false;
+	}
+	return true;
+}
+
+/* The rule of the same filter and patterns, in whatever order these are. */
 static struct rule *rules_find(const struct rule *like)
 {
 	struct rule *rule;
 
 	list_for_each_entry(rule, &rules, link) {
-		if (rule_equal(rule, like))
+		if (rule->ops == like->ops && rule_has_all(rule, like) &&
+		    rule_has_all(like, rule))
 			return rule;
 	}
 	return NULL;
@@ -215,14 +318,16 @@ static struct rule *rules_find(const struct rule *like)
 
 static int rule_print(const struct rule *rule, char *buf, int size)
 {
-	int i, len;
+	const struct pattern *pattern;
+	int len;
 
 	len = snprintf(buf, size, "%s", rule->ops->name);
-	for (i = 0; i < ARRAY_SIZE(keys); i++) {
-		if (rule->patterns[i])
-			len += snprintf(buf + len, max(size - len, 0), " %s=%s",
-					keys[i].key, rule->patterns[i]);
-	}
+	list_for_each_entry(pattern, &rule->patterns, link)
+		len += snprintf(buf + len, max(size - len, 0), " %s%s%s",
+				keys[pattern->key].key, pattern->except ? "!=" : "=",
+				pattern->glob);
+	if (*rule->options)
+		len += snprintf(buf + len, max(size - len, 0), " -- %s", rule->options);
 	return len + snprintf(buf + len, max(size - len, 0), "\n");
 }
 
@@ -239,31 +344,39 @@ static bool rules_have_room(const struct rule *new)
 
 static bool rule_matches(const struct rule *rule, struct block_device *bdev, char *buf)
 {
-	int i;
+	const struct pattern *pattern;
+	bool match;
 
-	for (i = 0; i < ARRAY_SIZE(keys); i++) {
-		if (!rule->patterns[i])
-			continue;
+	list_for_each_entry(pattern, &rule->patterns, link) {
 		*buf = '\0';
-		keys[i].identity(bdev, buf);
-		if (!*buf || !glob_match(rule->patterns[i], strim(buf)))
+		keys[pattern->key].identity(bdev, buf);
+		match = *buf && glob_match(pattern->glob, strim(buf));
+		if (match == pattern->except)
 			return false;
 	}
 	return true;
 }
 
-/* rules_want() - does a rule give this filter to this device? */
-bool rules_want(struct block_device *bdev, const struct blkfilter_operations *ops)
+/*
+ * rules_match() - the first rule that gives this filter to this device
+ *
+ * NULL when none does. The rule is the caller's until rule_put().
+ */
+struct rule *rules_match(struct block_device *bdev, const struct blkfilter_operations *ops)
 {
-	struct rule *rule;
-	bool ret = false;
+	struct rule *rule, *ret = NULL;
 	char *buf;
 
 	mutex_lock(&rules_lock);
 	if (!list_empty(&rules)) {
 		buf = kmalloc(IDENTITY_MAX, GFP_KERNEL | __GFP_NOFAIL);
-		list_for_each_entry(rule, &rules, link)
-			ret = ret || (rule->ops == ops && rule_matches(rule, bdev, buf));
+		list_for_each_entry(rule, &rules, link) {
+			if (rule->ops != ops || !rule_matches(rule, bdev, buf))
+				continue;
+			refcount_inc(&rule->users);
+			ret = rule;
+			break;
+		}
 		kfree(buf);
 	}
 	mutex_unlock(&rules_lock);
@@ -272,32 +385,47 @@ bool rules_want(struct block_device *bdev, const struct blkfilter_operations *op
 
 /* ---- The parameter ------------------------------------------------------- */
 
-static int rules_change(bool add, char *text)
+static int rules_add(char *text)
 {
 	struct rule *rule = rule_parse(text), *present;
-	int ret = 0;
+	int ret;
 
 	if (IS_ERR(rule))
 		return PTR_ERR(rule);
+	ret = rule_check_options(rule);
+	if (ret)
+		goto put;
 	mutex_lock(&rules_lock);
 	present = rules_find(rule);
-	if (add && present) {
-		ret = -EEXIST;
-	} else if (add && !rules_have_room(rule)) {
+	if (present)
+		ret = strcmp(present->options, rule->options) ? -EBUSY : -EEXIST;
+	else if (!rules_have_room(rule))
 		ret = -ENOSPC;
-	} else if (add) {
+	else
 		list_add_tail(&rule->link, &rules);
-		rule = NULL;
-	} else if (present) {
-		list_del(&present->link);
-	} else {
-		ret = -ENOENT;
-	}
 	mutex_unlock(&rules_lock);
-	rule_free(rule);
-	if (!add)
-		rule_free(present);
+put:
+	if (ret)
+		rule_put(rule);
 	return ret;
+}
+
+static int rules_remove(char *text)
+{
+	struct rule *like = rule_parse(text), *rule;
+
+	if (IS_ERR(like))
+		return PTR_ERR(like);
+	mutex_lock(&rules_lock);
+	rule = rules_find(like);
+	if (rule && *like->options && strcmp(rule->options, like->options))
+		rule = NULL;
+	if (rule)
+		list_del(&rule->link);
+	mutex_unlock(&rules_lock);
+	rule_put(like);
+	rule_put(rule);
+	return rule ? 0 : -ENOENT;
 }
 
 static int rules_set(const char *val, const struct kernel_param *kp)
@@ -309,10 +437,13 @@ static int rules_set(const char *val, const struct kernel_param *kp)
 		return -ENOMEM;
 	text = strim(copy);
 	verb = strsep(&text, " ");
-	if (text && !strcmp(verb, "add"))
-		ret = rules_change(true, skip_spaces(text));
-	else if (text && !strcmp(verb, "remove"))
-		ret = rules_change(false, skip_spaces(text));
+	/* A line each: there is no way to list what has another in it. */
+	if (!text || strchr(text, '\n'))
+		ret = -EINVAL;
+	else if (!strcmp(verb, "add"))
+		ret = rules_add(skip_spaces(text));
+	else if (!strcmp(verb, "remove"))
+		ret = rules_remove(skip_spaces(text));
 	kfree(copy);
 	return ret;
 }
@@ -334,4 +465,4 @@ static const struct kernel_param_ops rules_param_ops = {
 	.get = rules_get,
 };
 module_param_cb(rules, &rules_param_ops, NULL, 0644);
-MODULE_PARM_DESC(rules, "which filters new devices get; write \"add FILTER KEY=PATTERN...\" or \"remove ...\"");
+MODULE_PARM_DESC(rules, "which filters new devices get; write \"add FILTER KEY=PATTERN... [-- OPTION...]\" or \"remove ...\"");

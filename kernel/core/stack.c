@@ -58,7 +58,7 @@ DEFINE_HASHTABLE(stacks, 10);
 /* The hooks that a filter needs. */
 static unsigned int hooks_of(const struct blkfilter_operations *ops)
 {
-	unsigned int hooks = 0;
+	unsigned int hooks = HOOK_REQUEST;
 
 	if (ops->filter_bio || !ops->last_step)
 		hooks |= HOOK_ENTRY;
@@ -83,6 +83,7 @@ static void attachment_free(struct blkfilter_attachment *att)
 	hook_put(hooks_of(ops));
 	registry_put(ops);
 	put_device(&att->bdev->bd_device);
+	content_free(&att->content);
 	free_percpu(att->bios);
 	kfree(att);
 	if (freed)
@@ -155,6 +156,68 @@ void stack_stop(void)
 	flush_work(&stack_reap_work);
 }
 
+/* ---- The kernel's own flag ---------------------------------------------- */
+
+/*
+ * While a filter denies every change, its device is marked read-only too: the kernel then
+ * refuses sooner, and file systems that ask whether they may write are told the truth.
+ * A device that was marked before stays so.
+ */
+static void attachment_mark(struct blkfilter_attachment *att)
+{
+	if (compat_bdev_marked_read_only(att->bdev))
+		return;
+	compat_bdev_set_read_only(att->bdev, true);
+	att->marked = true;
+}
+
+static void attachment_unmark(struct blkfilter_attachment *att)
+{
+	struct blkfilter_attachment *other;
+
+	if (!att->marked)
+		return;
+	att->marked = false;
+	stack_for_each(other, att->disk) {
+		if (other != att && other->bdev == att->bdev && other->read_only) {
+			other->marked = true;
+			return;
+		}
+	}
+	compat_bdev_set_read_only(att->bdev, false);
+}
+
+/**
+ * blkfilter_set_read_only() - say whether the filter denies every change of its device
+ * @flt: the filter; not before its attach callback has returned
+ * @read_only: whether it does from now on
+ *
+ * May sleep.
+ */
+void blkfilter_set_read_only(struct blkfilter *flt, bool read_only)
+{
+	struct blkfilter_attachment *att = flt->attachment;
+
+	mutex_lock(&stack_lock);
+	att->read_only = read_only;
+	/* It is not in the table yet, or no more. */
+	if (hlist_unhashed(&att->node))
+		goto unlock;
+	if (read_only)
+		attachment_mark(att);
+	else
+		attachment_unmark(att);
+unlock:
+	mutex_unlock(&stack_lock);
+}
+EXPORT_SYMBOL_GPL(blkfilter_set_read_only);
+
+static void attachment_unlink(struct blkfilter_attachment *att)
+{
+	attachment_unmark(att);
+	hash_del_rcu(&att->node);
+}
+
 /* ---- Attaching and detaching ------------------------------------------ */
 
 static struct blkfilter_attachment *stack_find(struct block_device *bdev,
@@ -205,13 +268,15 @@ static int stack_conflict(struct block_device *bdev,
 
 /*
  * stack_attach() - put a filter on a device
+ * @options: of the rule that does so; NULL if none does
  * @id: takes what tells this attachment from later ones of the same filter
  *
  * The caller keeps the filter's module loaded for the time of the call, and the
  * device from going: by its disk's open_mutex, or because it is just being added.
  * So nothing else is attached to the same disk meanwhile.
  */
-int stack_attach(struct block_device *bdev, struct blkfilter_operations *ops, u64 *id)
+int stack_attach(struct block_device *bdev, struct blkfilter_operations *ops,
+		 const char *options, u64 *id)
 {
 	struct blkfilter_attachment *att;
 	static u64 last_id;
@@ -231,6 +296,9 @@ int stack_attach(struct block_device *bdev, struct blkfilter_operations *ops, u6
 		ret = -ENOMEM;
 		goto free;
 	}
+
+	if (ops->unseen)
+		content_init(&att->content, bdev->bd_disk);
 
 	ret = hook_get(hooks_of(ops));
 	if (ret)
@@ -252,6 +320,11 @@ int stack_attach(struct block_device *bdev, struct blkfilter_operations *ops, u6
 	att->filter_bio = ops->filter_bio;
 	att->last_step = ops->last_step;
 	att->flags = ops->flags;
+	if (options && ops->configure) {
+		ret = ops->configure(att->flt, options);
+		if (ret < 0)
+			goto detach;
+	}
 
 	__module_get(ops->owner);
 	get_device(&bdev->bd_device);
@@ -268,9 +341,13 @@ int stack_attach(struct block_device *bdev, struct blkfilter_operations *ops, u6
 	};
 	*id = att->place.id;
 	stack_insert(att);
+	if (att->read_only)
+		attachment_mark(att);
 	mutex_unlock(&stack_lock);
 	return 0;
 
+detach:
+	ops->detach(att->flt);
 unhook:
 	hook_put(hooks_of(ops));
 free:
@@ -296,7 +373,7 @@ int stack_detach(struct block_device *bdev, const char *name, u64 id)
 	if (att && id && att->place.id != id)
 		att = NULL;
 	if (att)
-		hash_del_rcu(&att->node);
+		attachment_unlink(att);
 	else
 		ret = stack_find(bdev, NULL) ? -EINVAL : -ENOENT;
 	mutex_unlock(&stack_lock);
@@ -333,7 +410,7 @@ static void attachment_end(struct blkfilter_attachment *att, bool surprise)
 		attachment_tell(att, surprise);
 		return;
 	}
-	hash_del_rcu(&att->node);
+	attachment_unlink(att);
 	mutex_unlock(&stack_lock);
 	attachment_drop(att, NULL);
 	mutex_lock(&stack_lock);
@@ -431,6 +508,9 @@ again:
 		get_device(&bdev->bd_device);
 		WRITE_ONCE(att->bdev, bdev);
 		att->lost = false;
+		att->marked = false;
+		if (att->read_only)
+			attachment_mark(att);
 		att->flt->ops->moved(att->flt, bdev);
 		/* For walks that go by the old one still. */
 		synchronize_rcu();

@@ -8,6 +8,8 @@
 #include <linux/percpu.h>
 #include <linux/refcount.h>
 
+#include "content.h"
+
 struct completion;
 
 /**
@@ -52,9 +54,12 @@ static inline bool place_below(const struct place *a, const struct place *b)
  * @freed: where DETACH waits, if it does; set before the table's reference goes
  * @reaped: of attachments that a bio was the last user of
  * @bypassed: requests that no filter could see
+ * @content: whether the device may hold something else by now
  * @told: device_removed was called
  * @parked: a rescan is under way, which the attachment may survive
  * @lost: the rescan has removed @bdev
+ * @read_only: the filter denies every change
+ * @marked: so @bdev was marked read-only, and was not before
  */
 struct blkfilter_attachment {
 	struct hlist_node node;
@@ -74,9 +79,12 @@ struct blkfilter_attachment {
 	struct completion *freed;
 	struct llist_node reaped;
 	atomic_long_t bypassed;
+	struct content content;
 	bool told;
 	bool parked;
 	bool lost;
+	bool read_only;
+	bool marked;
 };
 
 /*
@@ -95,7 +103,13 @@ static __always_inline struct hlist_head *stack_bucket(const struct gendisk *dis
 	hlist_for_each_entry_rcu_notrace(att, stack_bucket(gendisk), node)	\
 		if ((att)->disk != (gendisk)) {} else
 
-int stack_attach(struct block_device *bdev, struct blkfilter_operations *ops, u64 *id);
+/* All attachments of all disks, in no order. */
+#define stack_for_all_rcu(bucket, att)						\
+	for ((bucket) = 0; (bucket) < HASH_SIZE(stacks); (bucket)++)		\
+		hlist_for_each_entry_rcu_notrace(att, &stacks[bucket], node)
+
+int stack_attach(struct block_device *bdev, struct blkfilter_operations *ops,
+		 const char *options, u64 *id);
 int stack_detach(struct block_device *bdev, const char *name, u64 id);
 void stack_remove(struct block_device *bdev);
 

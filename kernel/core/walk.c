@@ -42,7 +42,8 @@
 
 /*
  * A zone operation says where a zone begins, and no length; an append, not where
- * in the zone it will land.
+ * in the zone it will land; and what an operation means that is not known here, may
+ * be anything.
  */
 static __always_inline void bio_range(struct bio *bio, struct blkfilter_range *range)
 {
@@ -52,16 +53,22 @@ static __always_inline void bio_range(struct bio *bio, struct blkfilter_range *r
 		return;
 
 	switch (bio_op(bio)) {
+	case REQ_OP_FLUSH:
+	case REQ_OP_DISCARD:
+	case REQ_OP_SECURE_ERASE:
+	case REQ_OP_WRITE_ZEROES:
+	case REQ_OP_ZONE_OPEN:
+	case REQ_OP_ZONE_CLOSE:
+		break;
 	case REQ_OP_ZONE_APPEND:
 	case REQ_OP_ZONE_RESET:
 	case REQ_OP_ZONE_FINISH:
 		range->count = bdev_zone_sectors(bio->bi_bdev);
 		break;
-	case REQ_OP_ZONE_RESET_ALL:
-		range->sector = 0;
-		range->count = bdev_nr_sectors(bio->bi_bdev);
-		break;
 	default:
+		/* REQ_OP_ZONE_RESET_ALL, and what is not known */
+		range->sector = bio_flagged(bio, BIO_REMAPPED) ? bio->bi_bdev->bd_start_sect : 0;
+		range->count = bdev_nr_sectors(bio->bi_bdev);
 		break;
 	}
 }
@@ -302,16 +309,110 @@ EXPORT_SYMBOL_GPL(blkfilter_submit_below);
 
 /* ---- What is no bio ---------------------------------------------------- */
 
-/* walk_bypassed() - a request that may change data was started on @disk */
-void notrace walk_bypassed(struct gendisk *disk)
+static void notrace unseen(struct blkfilter_attachment *att, enum blkfilter_unseen why)
+{
+	if (why == BLKFILTER_UNSEEN_REQUEST)
+		atomic_long_inc(&att->bypassed);
+	if (att->flt->ops->unseen)
+		att->flt->ops->unseen(att->flt, why);
+}
+
+/* walk_unseen() - @disk may hold something else from now on. No preemption */
+void notrace walk_unseen(struct gendisk *disk, enum blkfilter_unseen why)
 {
 	struct blkfilter_attachment *att;
 
-	stack_for_each_rcu(att, disk) {
-		atomic_long_inc(&att->bypassed);
-		if (att->flt->ops->bypassed)
-			att->flt->ops->bypassed(att->flt);
+	stack_for_each_rcu(att, disk)
+		unseen(att, why);
+}
+
+/* walk_unseen_where() - likewise, one or more of the disks that @where takes; NULL takes all */
+void notrace walk_unseen_where(walk_where *where, const void *what, enum blkfilter_unseen why)
+{
+	struct blkfilter_attachment *att;
+	unsigned int bucket;
+
+	stack_for_all_rcu(bucket, att) {
+		if (!where || where(att->disk, what))
+			unseen(att, why);
 	}
+}
+
+/* walk_has() - is there a filter on @disk? No preemption, so that it stays in the table */
+bool notrace walk_has(const struct gendisk *disk)
+{
+	struct blkfilter_attachment *att;
+
+	stack_for_each_rcu(att, disk)
+		return true;
+	return false;
+}
+
+/* walk_has_where() - on a disk that @where takes? Likewise */
+bool notrace walk_has_where(walk_where *where, const void *what)
+{
+	struct blkfilter_attachment *att;
+	unsigned int bucket;
+
+	stack_for_all_rcu(bucket, att) {
+		if (where(att->disk, what))
+			return true;
+	}
+	return false;
+}
+
+/* One bio of a request that a driver above has made. */
+static blk_status_t notrace request_bio(struct bio *bio)
+{
+	struct blkfilter_attachment *att;
+	struct blkfilter_range range;
+	blk_status_t status;
+
+	stack_for_each_rcu(att, bio->bi_bdev->bd_disk) {
+		if (!att->last_step || !bio_concerns(bio, att, &range))
+			continue;
+		status = att->last_step(att->flt, bio, range);
+		if ((att->flags & BLKFILTER_DENIES) && status != BLK_STS_OK)
+			return status;
+	}
+	return BLK_STS_OK;
+}
+
+/*
+ * walk_request() - a driver above puts a request on a disk's queue, with no bio before it
+ *
+ * Its bios are copies, of the whole disk, that nobody has submitted: filters see them at
+ * their last step and nowhere else. For those that look where bios are submitted it is one
+ * they have not seen. Discards may have gaps between them, which is why each is shown, and
+ * not the range of the request.
+ *
+ * Only multipath does this, and takes most errors for the path's, which it would give up to
+ * try the next. What a filter denies is as when a disk is write-protected: no path helps.
+ *
+ * With preemption disabled. Return: what the request fails with
+ */
+blk_status_t notrace walk_request(struct request *rq)
+{
+	struct blkfilter_attachment *att;
+	struct blkfilter_range range;
+	blk_status_t status;
+	struct bio *bio;
+
+	__rq_for_each_bio(bio, rq) {
+		status = request_bio(bio);
+		if (status != BLK_STS_OK)
+			return blk_path_error(status) ? BLK_STS_TARGET : status;
+	}
+	if (!rq->bio || !blkfilter_changes_data(req_op(rq)))
+		return BLK_STS_OK;
+	stack_for_each_rcu(att, rq->bio->bi_bdev->bd_disk) {
+		bio = rq->bio;
+		while (bio && !bio_concerns(bio, att, &range))
+			bio = bio->bi_next;
+		if (bio && looks_at_entry(att))
+			unseen(att, BLKFILTER_UNSEEN_REQUEST);
+	}
+	return BLK_STS_OK;
 }
 
 /* walk_resized() - partition @partno, or 0 for the disk, is about to be resized */
@@ -324,4 +425,6 @@ void notrace walk_resized(struct gendisk *disk, int partno, sector_t sectors)
 		    att->flt->ops->resized)
 			att->flt->ops->resized(att->flt, sectors);
 	}
+	if (!partno)
+		content_resized(disk);
 }

@@ -23,8 +23,14 @@ bool walk_may_sleep(struct bio *bio);
 void walk_redirected(struct bio *bio);
 void walk_last(struct bio *bio);
 blk_status_t walk_denied(struct bio *bio);
+blk_status_t walk_request(struct request *rq);
 
-void walk_bypassed(struct gendisk *disk);
+typedef bool walk_where(struct gendisk *disk, const void *what);
+
+bool walk_has(const struct gendisk *disk);
+bool walk_has_where(walk_where *where, const void *what);
+void walk_unseen(struct gendisk *disk, enum blkfilter_unseen why);
+void walk_unseen_where(walk_where *where, const void *what, enum blkfilter_unseen why);
 void walk_resized(struct gendisk *disk, int partno, sector_t sectors);
 
 #endif /* BLKFILTER_WALK_H */

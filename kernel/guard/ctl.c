@@ -45,6 +45,26 @@ static struct guard_rules *rules_from_user(const struct blkfilter_guard_rules *a
 }
 
 /*
+ * guard_replace_rules() - put @new in force, and let go what the old ones delay
+ *
+ * The device is marked read-only together with that, or no longer.
+ */
+void guard_replace_rules(struct guard *guard, struct guard_rules *new)
+{
+	struct guard_rules *old;
+
+	mutex_lock(&guard->rules_lock);
+	old = guard_rules(guard);
+	new->serial = old->serial + 1;
+	hold_replace_rules(guard, new);
+	blkfilter_set_read_only(&guard->flt, rules_read_only(new));
+	mutex_unlock(&guard->rules_lock);
+
+	synchronize_rcu();
+	rules_free(old);
+}
+
+/*
  * Replace the rules.
  *
  * What the old ones have let pass must be over when this returns: whoever blocks
@@ -58,19 +78,11 @@ static struct guard_rules *rules_from_user(const struct blkfilter_guard_rules *a
  */
 static int guard_set_rules(struct guard *guard, struct blkfilter_guard_rules *arg)
 {
-	struct guard_rules *old, *new = rules_from_user(arg);
+	struct guard_rules *new = rules_from_user(arg);
 
 	if (IS_ERR(new))
 		return PTR_ERR(new);
-
-	mutex_lock(&guard->rules_lock);
-	old = guard_rules(guard);
-	new->serial = old->serial + 1;
-	hold_replace_rules(guard, new);
-	mutex_unlock(&guard->rules_lock);
-
-	synchronize_rcu();
-	rules_free(old);
+	guard_replace_rules(guard, new);
 	return blkfilter_drain(READ_ONCE(guard->bdev));
 }
 

@@ -73,6 +73,7 @@ struct guard {
 struct guard_rules *rules_create(u32 count);
 void rules_free(struct guard_rules *rules);
 bool rules_valid(const struct guard_rules *rules);
+bool rules_read_only(const struct guard_rules *rules);
 struct guard_verdict rules_judge(struct guard *guard, struct bio *bio,
 				 struct blkfilter_range range);
 blk_status_t rules_enforce(struct guard *guard, struct bio *bio, struct blkfilter_range range);
@@ -84,7 +85,9 @@ void hold_replace_rules(struct guard *guard, struct guard_rules *rules);
 void hold_no_longer(struct guard *guard);
 u32 hold_count(struct guard *guard);
 
+void guard_replace_rules(struct guard *guard, struct guard_rules *new);
 int guard_ctl(struct blkfilter *flt, const unsigned int cmd, __u8 __user *buf,
 	      __u32 *plen);
+int guard_configure(struct blkfilter *flt, const char *options);
 
 #endif /* BLKFILTER_GUARD_H */

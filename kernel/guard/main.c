@@ -95,6 +95,7 @@ static struct blkfilter_operations guard_ops = {
 	.last_step = guard_last_step,
 	.device_removed = guard_device_removed,
 	.moved = guard_moved,
+	.configure = guard_configure,
 };
 
 static int __init guard_init(void)

@@ -94,6 +94,34 @@ bool rules_valid(const struct guard_rules *rules)
 	return true;
 }
 
+/* Whatever else it does, no rule for these lets a change pass. */
+#define CHANGES_NOTHING	(BLKFILTER_GUARD_READ | BLKFILTER_GUARD_FLUSH | \
+			 BLKFILTER_GUARD_ZONE_OPEN | BLKFILTER_GUARD_ZONE_CLOSE)
+
+/*
+ * rules_read_only() - do they deny every change of the device, to everybody, always?
+ *
+ * Only a rule that names changes as such denies those too that have no name yet.
+ */
+bool rules_read_only(const struct guard_rules *rules)
+{
+	const struct blkfilter_guard_rule *rule;
+	u32 i;
+
+	for (i = 0; i <= rules->count; i++) {
+		rule = &rules->rules[i];
+		if (rule->action != BLKFILTER_GUARD_DENY) {
+			if (rule->operations & ~CHANGES_NOTHING)
+				return false;
+		} else if ((rule->operations & BLKFILTER_GUARD_CHANGE) && !rule->sector &&
+			   !rule->count && !rule->pid && !rule->cgroup &&
+			   rule->chance == BLKFILTER_GUARD_ALWAYS) {
+			return true;
+		}
+	}
+	return false;
+}
+
 /* ---- Going by it --------------------------------------------------------- */
 
 static u32 operation_bit(struct bio *bio)

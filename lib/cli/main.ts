@@ -13,7 +13,9 @@ import { addConfig } from './commands/config.js';
 import { addDetach } from './commands/detach.js';
 import { addDiff } from './commands/diff.js';
 import { addDoctor } from './commands/doctor.js';
+import { addForget } from './commands/forget.js';
 import { addGuard } from './commands/guard.js';
+import { addInfo } from './commands/info.js';
 import { addManual } from './commands/manual.js';
 import { addMap } from './commands/map.js';
 import { addModule } from './commands/module.js';
@@ -48,7 +50,9 @@ for (const add of [
   addDetach,
   addRule,
   addConfig,
+  addInfo,
   addCheckpoint,
+  addForget,
   addChanges,
   addMap,
   addGuard,

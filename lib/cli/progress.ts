@@ -34,8 +34,8 @@ class Bar implements ProgressView {
     return new Bar(new SingleBar(options, Presets.rect));
   }
 
-  show({ phase, pass, done, total }: SyncProgress): void {
-    const what = `${verbs[phase]}, pass ${pass}`;
+  show({ source, phase, pass, done, total }: SyncProgress): void {
+    const what = `${verbs[phase]} ${source}, pass ${pass}`;
     const now = performance.now();
     if (what !== this.#what) {
       this.stop();

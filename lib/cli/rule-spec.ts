@@ -1,6 +1,17 @@
 // SPDX-License-Identifier: MIT
 // A rule of guard as it is typed: OPS[:SECTORS][:ERRNO|TIME][:CHANCE%][:pid=PID][:cgroup=FOLDER].
-import { BlkfilterError, parseDuration, parseRange, type GuardOperation, type GuardRule } from '../index.js';
+import { isDeepStrictEqual } from 'node:util';
+import type { Command } from 'commander';
+
+import {
+  BlkfilterError,
+  formatDuration,
+  parseDuration,
+  parseRange,
+  readOnly,
+  type GuardOperation,
+  type GuardRule,
+} from '../index.js';
 
 type Action = GuardRule['action'];
 
@@ -59,4 +70,52 @@ export function parseRule(action: Action, spec: string): GuardRule {
   // What the values may be is for the API to check.
   const named = operations === 'all' ? {} : { operations: operations.split(/[,|]/) as GuardOperation[] };
   return { action, ...named, ...found } as GuardRule;
+}
+
+/** The options that are rules, by what they do. To fail is to deny. */
+const kinds = [
+  ['deny', 'deny', 'fail these requests'],
+  ['fail', 'deny', 'the same'],
+  ['delay', 'delay', 'let these requests go on later'],
+  ['pass', 'pass', 'let these requests pass, whatever later rules say'],
+] as const;
+
+/** What {@link addRuleOptions} leaves among the others. */
+export interface RuleFlags {
+  readOnly?: true;
+}
+
+/**
+ * Has a command take rules.
+ * @returns what gives those that were typed, in that order, whatever their kinds. A write blocker has no exceptions: it is the
+ *   first, wherever it was typed
+ */
+export function addRuleOptions(command: Command): (flags: RuleFlags) => GuardRule[] {
+  const typed: GuardRule[] = [];
+  command.option('--read-only', 'a write blocker: no request that changes data gets through; the first rule');
+  for (const [name, action, description] of kinds) {
+    command.option(`--${name} <spec>`, `${description}; may be repeated`, (spec: string) => {
+      typed.push(parseRule(action, spec));
+    });
+  }
+  return (flags) => (flags.readOnly ? [readOnly, ...typed] : typed);
+}
+
+/** The kernel counts in millionths. */
+export const formatChance = (chance = 1): string => `${Number((chance * 100).toFixed(4))}%`;
+
+export const formatSectors = (range?: { sector: number; count?: number }): string =>
+  range ? `${range.sector}-${range.count ? range.sector + range.count - 1 : ''}` : 'all';
+
+/** A rule as it would be typed, with the name of its option. */
+export function formatRule(rule: GuardRule): string {
+  if (isDeepStrictEqual(rule, readOnly)) return 'read-only';
+  const parts = [
+    rule.operations?.join(',') ?? 'all',
+    rule.range && formatSectors(rule.range),
+    rule.action === 'deny' && rule.error,
+    rule.action === 'delay' && formatDuration(Number(rule.delay)),
+    rule.chance !== undefined && formatChance(rule.chance),
+  ];
+  return `${rule.action} ${parts.filter(Boolean).join(':')}`;
 }

@@ -28,6 +28,11 @@ const schema = z.strictObject({
   complete: z.boolean(),
   /** The epoch that a diff leads to which was applied in part. */
   pending: epoch.optional(),
+  /**
+   * The run that has made the copy what it is. Copies with runs of one name are of one moment if they are consistent, which
+   * none is said to be before all targets of the run are complete.
+   */
+  run: z.strictObject({ id: z.uuid(), targets: z.array(z.string()), consistent: z.boolean() }).optional(),
 });
 
 /** What is known of a copy. */

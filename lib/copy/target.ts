@@ -18,8 +18,8 @@ export interface TargetOptions {
   create: boolean;
   /** False: a file keeps the size that it has until {@link Target.resize}. */
   resize?: boolean;
-  /** The kernel's name of the device that the data come from: nothing of it is written to. */
-  source?: string;
+  /** The kernel's names of the devices that data come from: nothing of them is written to. */
+  sources?: string[];
 }
 
 /** What tells a target from another one, and from what somebody else made of it. */
@@ -94,17 +94,18 @@ export class Target {
    *   small; `EINVAL` it is, or lies on, the source; `ENOENT` no such folder or device; `EEXIST` a link that leads
    *   nowhere; `EACCES`
    */
-  static async open(path: string, { size, create, resize = true, source }: TargetOptions): Promise<Target> {
+  static async open(path: string, { size, create, resize = true, sources = [] }: TargetOptions): Promise<Target> {
     try {
       const status = await stat(path, { bigint: true }).catch((error: unknown) => {
         if (create && (error as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
         throw error;
       });
-      if (status?.isBlockDevice()) return await Target.#openDevice(path, status, size, source);
+      if (status?.isBlockDevice()) return await Target.#openDevice(path, status, size, sources);
       if (status && !status.isFile()) throw refuse(path, 'EINVAL', 'neither a file nor a block device', 'name one of these');
       if (!status) await refuseDeviceName(path);
       const { dev } = status ?? (await stat(dirname(path), { bigint: true }));
-      if (source !== undefined && (await carries(source, Number(dev)))) {
+      for (const source of sources) {
+        if (!(await carries(source, Number(dev)))) continue;
         const reason = `it lies on the source itself (${source}): each copy would change what is to be copied`;
         throw refuse(path, 'EINVAL', reason, 'write to another disk');
       }
@@ -114,11 +115,12 @@ export class Target {
     }
   }
 
-  static async #openDevice(path: string, { rdev }: BigIntStats, size: number, source?: string): Promise<Target> {
+  static async #openDevice(path: string, { rdev }: BigIntStats, size: number, sources: string[]): Promise<Target> {
     const number = numberOf(Number(rdev));
     const name = await nameOfNumber(number);
     if (name === undefined) throw refuse(path, 'ENODEV', 'the device is gone', '`lsblk -p` lists the disks that are there');
-    if (source !== undefined && (await overlapping(source, name))) {
+    for (const source of sources) {
+      if (!(await overlapping(source, name))) continue;
       throw refuse(path, 'EINVAL', `it is the source itself, a part of it, or built on it (${source})`, 'copy to another disk');
     }
     const bytes = (await sectorsOf(`/sys/dev/block/${number}`)) * SECTOR_SIZE;

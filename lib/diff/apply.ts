@@ -1,16 +1,18 @@
 // SPDX-License-Identifier: MIT
-import { open, stat } from 'node:fs/promises';
+import { stat } from 'node:fs/promises';
 import { inspect } from 'node:util';
 import { z } from 'zod';
 
 import { describe, mismatch, readState, statePath, writeState, type CopyState } from '../copy/state.js';
-import { Target, explain, type TargetIdentity } from '../copy/target.js';
+import { Target, type TargetIdentity } from '../copy/target.js';
 import { BlkfilterError } from '../errors.js';
 import { removeFile } from '../files.js';
+import { markOf, type Mark, type MarkParts } from '../mark.js';
 import { check, signal } from '../options.js';
-import { DiffReader, damaged, type DiffHeader } from './format.js';
+import { damaged, type DiffHeader, type DiffReader } from './format.js';
 import { FileInput, StreamInput, type Input } from './input.js';
-import { markOf, type Mark } from './mark.js';
+import { partsNamed } from './mark.js';
+import { inFile, openDiff, readerOf } from './open.js';
 
 /** Where a diff comes from: a file's path, or its bytes. */
 export type DiffSource = string | AsyncIterable<Uint8Array> | Iterable<Uint8Array>;
@@ -27,11 +29,10 @@ export interface ApplyOptions {
 /** What was applied. */
 export interface ApplyResult {
   target: string;
-  /** The epoch that the diff builds on; null when it is of all, or was not made by this package. */
-  since: number | null;
+  /** The mark that the diff builds on; null when it is of all, or was not made by this package. */
+  since: Mark | null;
   /** Where the target is now; null when the diff was not made by this package. */
-  generation: string | null;
-  epoch: number | null;
+  mark: Mark | null;
   /** Bytes of the device that the diff is of. */
   size: number;
   /** Bytes written as data. */
@@ -45,9 +46,6 @@ const optionsSchema = z.strictObject({
   state: z.string().min(1).optional(),
   signal: signal.optional(),
 });
-
-/** Bytes that are read of a pipe at a time. */
-const CHUNK = 1 << 20;
 
 /**
  * Applies a diff to a file or device that is where the diff begins; one of all is applied to any, and to a new file.
@@ -74,65 +72,28 @@ export async function applyDiff(source: DiffSource, target: string, options: App
       await opened.close();
     }
   } catch (error) {
-    // What is wrong with a diff is said by its reader, which does not know where it lies.
-    if (!(error instanceof BlkfilterError) || error.code !== 'EDIFF' || typeof source !== 'string') throw error;
-    const { code, reason, hint } = error;
-    throw new BlkfilterError({ code, reason, hint, path: source });
+    throw typeof source === 'string' ? inFile(error, source) : error;
   } finally {
     await input.close();
   }
 }
 
-async function openDiff(path: string): Promise<Input> {
-  try {
-    const file = await open(path, 'r');
-    try {
-      const status = await file.stat();
-      if (status.isFile()) return await FileInput.of(file);
-      if (!status.isDirectory()) return new StreamInput(file.createReadStream({ highWaterMark: CHUNK }));
-      throw new BlkfilterError({ code: 'EISDIR', reason: 'a folder', hint: 'name a diff', path });
-    } catch (error) {
-      await file.close();
-      throw error;
-    }
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw explain(error, path);
-    throw new BlkfilterError({
-      code: 'ENOENT',
-      reason: 'no such file or directory',
-      hint: '`blkfilter diff DEV --since EPOCH --output FILE` makes a diff',
-      syscall: 'open',
-      path,
-      cause: error,
-    });
-  }
-}
-
-/** A reader of a diff that, as far as the input lets one know, is sound. */
-async function readerOf(input: Input): Promise<DiffReader> {
-  const reader = await DiffReader.open(input);
-  if (!(input instanceof FileInput)) return reader;
-  await reader.check();
-  input.rewind();
-  return DiffReader.open(input);
-}
-
 /** The states that a diff leads from and to. */
 interface Marks {
   /** Undefined when it is of all; null when the name is none of ours. */
-  from: Mark | null | undefined;
+  from: MarkParts | null | undefined;
   /** Undefined when there is no name, or another one. */
-  to: Mark | undefined;
+  to: MarkParts | undefined;
   /** What it builds on, in words. */
   basis: string;
 }
 
 /** A mark in words. */
-const inWords = ({ generation, epoch }: Mark): string => `epoch ${epoch} of generation ${generation}`;
+const inWords = ({ generation, epoch }: MarkParts): string => `epoch ${epoch} of generation ${generation}`;
 
 function marksOf({ from, to }: DiffHeader): Marks {
-  const begin = from === undefined ? undefined : (markOf(from) ?? null);
-  const end = to === undefined ? undefined : markOf(to);
+  const begin = from === undefined ? undefined : (partsNamed(from) ?? null);
+  const end = to === undefined ? undefined : partsNamed(to);
   if (begin && end && (begin.generation !== end.generation || begin.epoch >= end.epoch)) {
     throw damaged(0, `it leads from ${inWords(begin)} to ${inWords(end)}, which does not follow it`);
   }
@@ -219,9 +180,8 @@ class Application {
     await keep({ epoch: to?.epoch ?? null });
     return {
       target: this.#target.path,
-      since: from?.epoch ?? null,
-      generation: to?.generation ?? null,
-      epoch: to?.epoch ?? null,
+      since: from ? markOf(from) : null,
+      mark: to ? markOf(to) : null,
       size: this.#reader.header.size,
       copied: this.#target.copied,
       zeroed: this.#target.zeroed,

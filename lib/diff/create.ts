@@ -8,59 +8,58 @@ import type { BlockDevice } from '../device.js';
 import { BlkfilterError } from '../errors.js';
 import { checkPlace, replaceFile } from '../files.js';
 import type { ChangeTracker } from '../filters/cbt.js';
-import { check, generation, signal } from '../options.js';
+import { markOf, markParts, sinceOptions, startOf, type Mark, type Since } from '../mark.js';
+import { check, signal } from '../options.js';
 import { carries } from '../stack.js';
 import { SECTOR_SIZE, type Extent } from '../units.js';
 import { encode, type DiffRange } from './format.js';
-import { nameOf, type Mark } from './mark.js';
+import { nameOf } from './mark.js';
 
-/** What a diff is to hold: either what changed since an epoch, or all. */
-export interface DiffOptions {
-  /** An epoch: what changed in it or later. */
-  since?: number;
-  /** The generation that `since` was taken in: it fails with `EGENERATION` when tracking had a gap since. */
-  generation?: string;
-  /** All of the device. */
-  full?: boolean;
+/** What a diff is to hold: either what changed since a mark, or all. */
+export type DiffOptions = (Since | { full: true }) & {
   /** Stops it: the iteration then throws its reason. */
   signal?: AbortSignal;
-}
+};
 
 const optionsSchema = z
   .strictObject({
-    since: z.int().min(1).optional(),
-    generation: generation.optional(),
+    ...sinceOptions,
+    since: sinceOptions.since.optional(),
     full: z.boolean().default(false),
     signal: signal.optional(),
   })
-  .refine(({ since, full }) => (since === undefined) === full, 'either since an epoch, or full')
-  .refine(({ since, generation }) => since !== undefined || !generation, 'a generation goes with an epoch');
+  .refine(({ since, full }) => (since === undefined) === full, 'either since a mark, or full')
+  .refine(({ since, anyGeneration }) => since !== undefined || !anyGeneration, 'any generation goes with the number of an epoch');
 
 /**
  * Begins a diff of a device that cbt tracks. A checkpoint is taken at once; the data are read when they are asked for.
  *
- *     const diff = await createDiff(disk, { since: epoch, generation });
+ *     const diff = await createDiff(disk, { since: mark });
  *     await diff.save('/backup/monday.diff');
- *     ({ epoch, generation } = diff.to);
+ *     mark = diff.to;
  *
- * @throws {BlkfilterError} `ERR_BLKFILTER_ARGUMENT`; `EGENERATION` tracking had a gap since the generation asked for;
- *   `EINVAL` the epoch has not begun; `ENOENT` cbt is not attached; and as `ChangeTracker.checkpoint`
+ * @throws {BlkfilterError} `ERR_BLKFILTER_ARGUMENT`; `EGENERATION` tracking had a gap since that mark; `EINVAL` its epoch
+ *   has not begun; `ENOENT` cbt is not attached; and as `ChangeTracker.checkpoint`
  */
 export async function createDiff(device: BlockDevice, options: DiffOptions): Promise<Diff> {
-  const { since, generation, signal } = check(optionsSchema, options, 'diff');
+  const { since, anyGeneration, signal } = check(optionsSchema, options, 'diff');
   const tracker = await device.filter('cbt');
   // A diff that cannot be made begins no epoch.
-  if (since !== undefined) await look(tracker, since, generation);
+  const from = since === undefined ? undefined : await look(tracker, { since, anyGeneration } as Since);
   await device.flush();
-  const to = await tracker.checkpoint();
-  const from = since === undefined ? undefined : { generation: generation ?? to.generation, epoch: since };
-  return new Diff(device, tracker, from, to, await device.sectors(), signal);
+  const { mark } = await tracker.checkpoint();
+  return new Diff(device, tracker, from, mark, await device.sectors(), signal);
 }
 
-/** Fails unless changes since that epoch are known. */
-async function look(tracker: ChangeTracker, since: number, generation: string | undefined): Promise<void> {
-  const changes = tracker.changes({ since, ...(generation !== undefined && { generation }), count: 1 });
-  await changes.batches().next();
+/**
+ * Fails unless changes since then are known.
+ * @returns the mark that it is since
+ */
+async function look(tracker: ChangeTracker, since: Since): Promise<Mark> {
+  for await (const { generation } of tracker.changes({ ...since, count: 1 }).batches()) {
+    return markOf({ generation, epoch: startOf(since).epoch });
+  }
+  throw new Error('there is at least one batch');
 }
 
 /**
@@ -92,9 +91,9 @@ export class Diff implements AsyncIterable<Buffer> {
   constructor(
     device: BlockDevice,
     tracker: ChangeTracker,
-    /** The state that it builds on; none when it is of all. */
+    /** The mark that it builds on; none when it is of all. */
     readonly from: Mark | undefined,
-    /** The state that it leads to: the next diff is since this epoch. */
+    /** The mark that it leads to: the next diff is since this one. */
     readonly to: Mark,
     sectors: number,
     signal: AbortSignal | undefined,
@@ -116,8 +115,8 @@ export class Diff implements AsyncIterable<Buffer> {
    * @throws {BlkfilterError} `EGENERATION` tracking got a gap meanwhile; as `BlockDevice.read`; and the signal's reason
    */
   async *[Symbol.asyncIterator](): AsyncGenerator<Buffer, void> {
-    const from = this.from && nameOf(this.from);
-    yield* encode({ from, to: nameOf(this.to), size: this.size }, this.#ranges());
+    const from = this.from && nameOf(markParts(this.from));
+    yield* encode({ from, to: nameOf(markParts(this.to)), size: this.size }, this.#ranges());
   }
 
   /**
@@ -141,14 +140,13 @@ export class Diff implements AsyncIterable<Buffer> {
       yield { offset: sector * SECTOR_SIZE, length: data.length, ...(!zero && { data }) };
     }
     // The last data were read after the last changes.
-    await look(this.#tracker, this.to.epoch, this.to.generation);
+    await look(this.#tracker, { since: this.to });
   }
 
   #extents(): AsyncIterable<Extent> | Iterable<Extent> {
     const all = { sector: 0, count: this.#sectors };
     if (all.count === 0) return [];
     if (!this.from) return [all];
-    const { generation, epoch } = this.from;
-    return this.#tracker.changes({ since: epoch, generation, ...all, ...(this.#signal && { signal: this.#signal }) });
+    return this.#tracker.changes({ since: this.from, ...all, ...(this.#signal && { signal: this.#signal }) });
   }
 }

@@ -1,30 +1,33 @@
 // SPDX-License-Identifier: MIT
 import { z } from 'zod';
 
-import { BlkfilterError } from '../errors.js';
+import { BlkfilterError, explain } from '../errors.js';
 import { ChangeBitmap, ExtentJoiner, type ExtentList } from '../extents.js';
-import { Freeze, type NotFrozen } from '../freeze.js';
+import { checkpointName, epoch, markOf, markParts, markText, parseMark, sinceOptions, startOf } from '../mark.js';
+import type { Mark, Since, Start } from '../mark.js';
+import type { MissingMember } from '../members.js';
+import { atOneMoment, type Frozen } from '../moment.js';
 import { native } from '../native.js';
 import { check, checkAnswer, extent, generation, rangeEndsExactly, signal, size, whole } from '../options.js';
 import { SECTOR_SIZE, formatSize, type Extent } from '../units.js';
 import { Filter } from './filter.js';
+import { historyAnswer, type History } from './history.js';
+
+export type { History, HistoryEntry } from './history.js';
 
 /** Extents that one call may return: 256 KiB of them, however many there are in all. */
 const BATCH = 16_384;
 
-const epoch = z.int().min(1);
-
 const readOptions = z
   .strictObject({
-    since: epoch,
-    generation: generation.optional(),
+    ...sinceOptions,
     sector: whole.default(0),
     count: z.int().positive().optional(),
     signal: signal.optional(),
   })
   .refine(rangeEndsExactly, 'the range ends beyond any device');
 
-const checkpointOptions = z.strictObject({ freeze: z.boolean().optional() });
+export const checkpointOptions = z.strictObject({ freeze: z.boolean().optional(), name: checkpointName.optional() });
 
 const infoAnswer = z.object({
   sectors: whole,
@@ -56,7 +59,9 @@ export interface CbtInfo {
   generation: string;
   /**
    * Why this generation began: `attached`; `bypassed`, because a request that no filter can see may have changed the disk;
-   * `medium`, because the disk has got another medium.
+   * `medium`, because the disk has got another medium; `mapping`, because the device may stand for another place than
+   * before; `hibernated`, because the machine was hibernated; `forked`, because the virtual machine was set back to an
+   * earlier state, or copied, with its memory.
    */
   gap: string;
   /** Bytes that the map holds. */
@@ -67,8 +72,9 @@ export interface CbtInfo {
 
 /** The start of an epoch. */
 export interface Checkpoint {
+  /** What changes from now on is reported as changed since then. */
+  mark: Mark;
   generation: string;
-  /** What changes from now on is reported as changed since this epoch. */
   epoch: number;
 }
 
@@ -79,28 +85,28 @@ export interface CheckpointOptions {
    * holds then is as clean as after an unmount.
    */
   freeze?: boolean;
+  /** Call it so, see {@link ChangeTracker.nameMark}. */
+  name?: string;
 }
 
 /** A checkpoint for which file systems were to be frozen. */
-export interface FrozenCheckpoint extends Checkpoint {
-  /** Where those are mounted that were frozen. Empty: none is mounted, or they do not know how. */
-  frozen: string[];
-  notFrozen: NotFrozen[];
+export interface FrozenCheckpoint extends Checkpoint, Frozen {
+  /**
+   * Other devices that have a part of what lies on this one, such as of its file system: they have to be turned over in the
+   * same window, by the function `checkpoint`.
+   */
+  missingMembers: MissingMember[];
 }
 
-/** What to read. */
-export interface ChangesOptions {
-  /** An epoch, 1 to the current one: what changed in it or later. */
-  since: number;
-  /** The generation that `since` was taken in; reading fails with `EGENERATION` when tracking had a gap since. */
-  generation?: string;
+/** What to read: what changed since then, and where. */
+export type ChangesOptions = Since & {
   /** The first sector of interest; 0 unless told. */
   sector?: number;
   /** How many sectors; to the device's end unless told. */
   count?: number;
   /** Stops reading: the iteration then throws its reason. */
   signal?: AbortSignal;
-}
+};
 
 /** A part of the answer. */
 export interface ChangesBatch {
@@ -122,11 +128,13 @@ export interface ChangesBatch {
 export class Changes implements AsyncIterable<Extent> {
   readonly #tracker: ChangeTracker;
   readonly #options: z.output<typeof readOptions>;
+  readonly #start: Start;
 
   /** @internal */
   constructor(tracker: ChangeTracker, options: z.output<typeof readOptions>) {
     this.#tracker = tracker;
     this.#options = options;
+    this.#start = startOf(options);
   }
 
   /** The extents one by one, in ascending order; no two touch. */
@@ -141,13 +149,14 @@ export class Changes implements AsyncIterable<Extent> {
 
   /**
    * The extents as the kernel gives them, thousands at a time. There is at least one batch.
-   * @throws {BlkfilterError} `EGENERATION` tracking had a gap since the generation asked for, or while reading;
+   * @throws {BlkfilterError} `EGENERATION` tracking had a gap since the mark, or while reading;
    *   `EINVAL` the epoch has not begun; `ENOENT` cbt is not attached; and the signal's reason
    */
   async *batches(): AsyncGenerator<ChangesBatch, void> {
-    const { since, sector, count, signal } = this.#options;
+    const { sector, count, signal } = this.#options;
+    const { epoch: since } = this.#start;
     const joiner = new ExtentJoiner();
-    let { generation } = this.#options;
+    let { generation } = this.#start;
     let cursor = sector;
     // The kernel takes 0 for the device's end, and answers where that is.
     let end = count === undefined ? 0 : sector + count;
@@ -169,7 +178,7 @@ export class Changes implements AsyncIterable<Extent> {
 
 /**
  * Changed block tracking on a device. Time is numbered in epochs: tracking starts in epoch 1, a checkpoint ends one epoch
- * and starts the next, and any number of readers may ask what changed since the one they remember.
+ * and starts the next, and any number of readers may ask what changed since the {@link Mark} that they remember.
  */
 export class ChangeTracker extends Filter {
   static override options() {
@@ -177,6 +186,21 @@ export class ChangeTracker extends Filter {
     const fits = (bytes: number) => bytes >= blockSizeMin && bytes <= blockSizeMax && Number.isInteger(Math.log2(bytes));
     const message = `not a power of two from ${blockSizeMin} to ${blockSizeMax} bytes`;
     return z.strictObject({ blockSize: size.refine(fits, message).optional() });
+  }
+
+  /** @internal */
+  static override ruleOptions() {
+    return this.options();
+  }
+
+  /** @internal */
+  static override ruleWords({ blockSize }: { blockSize?: number }): string[] {
+    return blockSize === undefined ? [] : [`block-size=${blockSize}`];
+  }
+
+  /** @internal */
+  static override fromRuleWords([word = '']: string[]): CbtOptions & Record<string, unknown> {
+    return { blockSize: Number(word.slice('block-size='.length)) };
   }
 
   /** @internal */
@@ -212,7 +236,7 @@ export class ChangeTracker extends Filter {
   /**
    * Ends the current epoch and starts the next. What changes after this is done is reported as changed since the new
    * epoch, whenever it was submitted.
-   * @returns with `freeze`, which file systems were frozen too
+   * @returns with `freeze` also which file systems were frozen, and which devices would have had to be
    * @throws {BlkfilterError} `EPERM`; `ENOENT` cbt is not attached; `ETIMEDOUT` the disk hangs, or was too slow for the
    *   minute that file systems are frozen at most, and then the epoch has begun; `EPROTO` what freezes was killed, likewise;
    *   `ENOTSUP` the I/O statistics of a device-mapper or RAID device are off;
@@ -221,25 +245,82 @@ export class ChangeTracker extends Filter {
   async checkpoint(options: CheckpointOptions & { freeze: true }): Promise<FrozenCheckpoint>;
   async checkpoint(options?: CheckpointOptions): Promise<Checkpoint>;
   async checkpoint(options: CheckpointOptions = {}): Promise<Checkpoint | FrozenCheckpoint> {
-    if (!check(checkpointOptions, options, 'checkpoint').freeze) return this.#beginEpoch();
-    const freeze = await Freeze.above(await this.connection.kernelName());
-    try {
-      const checkpoint = await this.#beginEpoch();
-      return { ...checkpoint, frozen: freeze?.frozen ?? [], notFrozen: freeze?.failed ?? [] };
-    } finally {
-      await freeze?.thaw();
-    }
+    const { freeze, name } = check(checkpointOptions, options, 'checkpoint');
+    const checkpoint = await (freeze ? this.#beginFrozen() : this.#beginEpoch());
+    if (name !== undefined) await this.nameMark(checkpoint.mark, name);
+    return checkpoint;
+  }
+
+  async #beginFrozen(): Promise<FrozenCheckpoint> {
+    const name = await this.connection.kernelName();
+    const { result, missing, ...frozen } = await atOneMoment([name], { freeze: true }, () => this.#beginEpoch());
+    return { ...result, ...frozen, missingMembers: missing.get(name) ?? [] };
   }
 
   async #beginEpoch(): Promise<Checkpoint> {
     const answer = await this.connection.call(this.name, (handle) => native().cbt.checkpoint(handle));
-    return checkAnswer(checkpointAnswer, answer, 'checkpoint');
+    const parts = checkAnswer(checkpointAnswer, answer, 'checkpoint');
+    return { mark: markOf(parts), ...parts };
+  }
+
+  /**
+   * The epochs of this generation that the kernel keeps: those with a name, and at least the last 64 of the others. A
+   * checkpoint that failed is not among them. A mark that is not listed any more is as good as before.
+   * @throws {BlkfilterError} `ENOENT` cbt is not attached; `ENODEV`
+   */
+  async history(): Promise<History> {
+    const answer = await this.connection.call(this.name, (handle) => native().cbt.history(handle));
+    return checkAnswer(historyAnswer, answer, 'history');
+  }
+
+  /**
+   * Gives the epoch that a mark stands for a name, by which {@link resolve} finds it. A name that another epoch has moves.
+   * The kernel keeps it as long as the generation lasts, and 64 at most.
+   *
+   * Name a mark when what was copied since the one before is safe: whoever fails before that begins again from there.
+   * @throws {BlkfilterError} `EGENERATION` tracking had a gap since that mark; `ENODATA` its epoch is not in the
+   *   {@link history}; `ENOSPC` there are 64 names; `EPERM`; `ENOENT` cbt is not attached; `ERR_BLKFILTER_ARGUMENT`
+   */
+  async nameMark(mark: Mark, name: string): Promise<void> {
+    const { generation, epoch } = markParts(parseMark(mark));
+    const checked = check(checkpointName, name, 'name');
+    await this.#explained(epoch, () =>
+      this.connection.call(this.name, (handle) => native().cbt.name(handle, generation, epoch, checked)),
+    );
+  }
+
+  /**
+   * Takes a name away from the epoch that has it. Its mark is as good as before.
+   * @throws {BlkfilterError} `ENODATA` none has it; `EPERM`; `ENOENT` cbt is not attached; `ERR_BLKFILTER_ARGUMENT`
+   */
+  async forgetName(name: string): Promise<void> {
+    const checked = check(checkpointName, name, 'name');
+    await this.connection.call(this.name, (handle) => native().cbt.forget(handle, checked));
+  }
+
+  /**
+   * The mark that people mean by a text.
+   * @param text a mark; one of which the generation is cut short, to 8 digits or more; or the name of an epoch
+   * @throws {BlkfilterError} `EGENERATION` it is of another generation than the device's, or a name that no epoch of this
+   *   one has: names end with their generation; `ERR_BLKFILTER_ARGUMENT` it is none of these
+   */
+  async resolve(text: string): Promise<Mark> {
+    const asked = check(markText, text, 'since');
+    const history = await this.history();
+    const { generation, epochs } = history;
+    if (typeof asked === 'string') {
+      const entry = epochs.find(({ name }) => name === asked);
+      if (entry) return entry.mark;
+      throw this.#over(history, `no checkpoint of this generation is named '${asked}', and older names ended when `);
+    }
+    if (generation.startsWith(asked.generation)) return markOf({ generation, epoch: asked.epoch });
+    throw this.#over(history);
   }
 
   /**
    * What changed, as extents. Nothing is read before the iteration starts, and no more than it asks for.
    *
-   *     for await (const { sector, count } of tracker.changes({ since: epoch, generation })) …
+   *     for await (const { sector, count } of tracker.changes({ since: mark })) …
    *
    * @throws {BlkfilterError} `ERR_BLKFILTER_ARGUMENT` at once; the kernel's errors while iterating, see {@link Changes}
    */
@@ -253,7 +334,8 @@ export class ChangeTracker extends Filter {
    * @throws {BlkfilterError} `ERR_BLKFILTER_ARGUMENT`; else as {@link Changes}
    */
   async bitmap(options: ChangesOptions): Promise<ChangeBitmap> {
-    const { since, generation, sector, signal, ...range } = check(readOptions, options, 'bitmap');
+    const { since, anyGeneration, sector, signal, ...range } = check(readOptions, options, 'bitmap');
+    const { generation = null, epoch } = startOf({ since, anyGeneration });
     signal?.throwIfAborted();
     const { blockSize, sectors } = await this.info();
     signal?.throwIfAborted();
@@ -268,9 +350,9 @@ export class ChangeTracker extends Filter {
       });
     }
     const length = Math.ceil(count / blockSectors / 8);
-    const answer = await this.#explained(since, () =>
+    const answer = await this.#explained(epoch, () =>
       this.connection.call(this.name, (handle) =>
-        native().cbt.bitmap(handle, generation ?? null, since, sector, count, length),
+        native().cbt.bitmap(handle, generation, epoch, sector, count, length),
       ),
     );
     return new ChangeBitmap(answer.generation, answer.epoch, sector, count, blockSectors, answer.bits);
@@ -298,32 +380,40 @@ export class ChangeTracker extends Filter {
   }
 
   /** The kernel's EINVAL and ESTALE do not say what is the case now; the filter's state does. */
-  async #explained<T>(since: number, read: () => Promise<T>): Promise<T> {
+  async #explained<T>(epoch: number, make: () => Promise<T>): Promise<T> {
     try {
-      return await read();
+      return await make();
     } catch (error) {
       if (!(error instanceof BlkfilterError) || !['EINVAL', 'EGENERATION'].includes(error.code)) throw error;
       const now = await this.info().catch(() => {
         throw error;
       });
-      if (error.code === 'EGENERATION') {
-        throw error.reworded({
-          reason: `tracking had a gap: a new generation, ${now.generation}, began because ${gapReasons[now.gap] ?? now.gap}`,
-          hint: error.hint,
-        });
-      }
-      if (since <= now.epoch) throw error;
+      if (error.code === 'EGENERATION') throw error.reworded({ reason: gapOf(now), hint: error.hint });
+      if (epoch <= now.epoch) throw error;
       throw error.reworded({
-        reason: `epoch ${since} has not begun, the current one is ${now.epoch}`,
-        hint: 'pass an epoch that a checkpoint of this generation returned, or 1 for all since attaching',
+        reason: `epoch ${epoch} has not begun, the current one is ${now.epoch}`,
+        hint: 'give a mark that a checkpoint of this generation returned; `blkfilter info` lists them',
       });
     }
   }
+
+  /** Why a text stands for no mark of this generation. */
+  #over(history: History, reason = ''): BlkfilterError {
+    const { hint } = explain('BLKFILTER_CBT_CHANGES', 'ESTALE', { path: this.connection.path, coreLoaded: true });
+    return new BlkfilterError({ code: 'EGENERATION', reason: reason + gapOf(history), hint, path: this.connection.path });
+  }
 }
+
+/** What is the case when a generation is over. */
+const gapOf = ({ generation, gap }: Pick<CbtInfo, 'generation' | 'gap'>): string =>
+  `tracking had a gap: a new generation, ${generation}, began because ${gapReasons[gap] ?? gap}`;
 
 /** Why a generation began, by `CbtInfo.gap`. */
 export const gapReasons: Record<string, string> = {
   attached: 'the filter was attached anew',
   bypassed: 'a request that no filter can see (SG_IO, NVMe passthrough) may have changed the disk',
   medium: 'the disk has got another medium',
+  mapping: 'the device may stand for another place than before (its table or its file was exchanged)',
+  hibernated: 'the machine was hibernated',
+  forked: 'the virtual machine was set back to an earlier state, or copied, with its memory',
 };

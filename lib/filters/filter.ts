@@ -14,6 +14,26 @@ export class Filter {
     return z.strictObject({});
   }
 
+  /**
+   * Those of them that an attach rule may have. None, unless the filter's kernel part takes some.
+   * @internal
+   */
+  static ruleOptions(): z.ZodType {
+    return z.strictObject({});
+  }
+
+  /**
+   * What {@link ruleOptions} has checked, as words that the kernel part takes.
+   * @internal
+   */
+  static ruleWords?(options: unknown): string[];
+
+  /**
+   * Options from such words.
+   * @internal
+   */
+  static fromRuleWords?(words: string[]): Record<string, unknown>;
+
   /** @internal */
   protected readonly connection: Connection;
 

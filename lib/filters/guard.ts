@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 import { stat } from 'node:fs/promises';
 import { dirname } from 'node:path';
+import { isDeepStrictEqual } from 'node:util';
 import { z } from 'zod';
 
 import { BlkfilterError } from '../errors.js';
@@ -91,7 +92,13 @@ function actions<Shape extends z.ZodRawShape>(shape: Shape) {
   ]);
 }
 
-function guardOptions() {
+/** Whose a request is. */
+const owner = {
+  pid: z.int().positive().max(0xffff_ffff).optional(),
+  cgroup: z.union([z.string().startsWith('/', 'not a full path'), z.int().positive()]).optional(),
+};
+
+function guardOptions<Owner extends z.ZodRawShape>(owner: Owner) {
   const { always, operations, rulesMax } = native().guard;
   const range = z
     .strictObject({ sector: whole, count: z.int().positive().optional() })
@@ -99,15 +106,22 @@ function guardOptions() {
   const rule = actions({
     operations: z.array(nameIn(operations, 'an operation')).min(1).optional(),
     range: range.optional(),
-    pid: z.int().positive().max(0xffff_ffff).optional(),
-    cgroup: z.union([z.string().startsWith('/', 'not a full path'), z.int().positive()]).optional(),
     chance: z.number().min(1 / always).max(1).optional(),
+    ...owner,
   });
   const rest = actions({}).default({ action: 'pass' });
   return z.strictObject({ rules: z.array(rule).max(rulesMax).default([]), default: rest });
 }
 
-type CheckedOptions = z.output<ReturnType<typeof guardOptions>>;
+/** Of an attach rule: no process is known that a device will meet, and a guard without rules would let everything pass. */
+const attachRuleOptions = () =>
+  guardOptions({}).refine(({ rules, default: rest }) => rules.length > 0 || rest.action !== 'pass', {
+    path: ['rules'],
+    error: 'guard needs rules here: one without any lets everything pass',
+  });
+
+type AttachRuleOptions = z.output<ReturnType<typeof attachRuleOptions>>;
+type CheckedOptions = z.output<ReturnType<typeof guardOptions<typeof owner>>>;
 type CheckedRule = CheckedOptions['rules'][number];
 
 /* ---- To and from the kernel ------------------------------------------------ */
@@ -139,18 +153,22 @@ function toNativeAction(to: CheckedOptions['default']): NativeAction {
   return { action: numberIn(actions, to.action), argument };
 }
 
-async function toNative(rule: CheckedRule): Promise<NativeRule> {
+function toNative(rule: AttachRuleOptions['rules'][number]): NativeRule {
   const { allOperations, always, operations } = native().guard;
-  const { range, pid = 0, cgroup = 0, chance = 1 } = rule;
+  const { range, chance = 1 } = rule;
   return {
     ...toNativeAction(rule),
     operations: rule.operations?.reduce((bits, name) => bits | numberIn(operations, name), 0) ?? allOperations,
     sector: range?.sector ?? 0,
     count: range ? (range.count ?? END - range.sector) : 0,
-    pid,
-    cgroup: typeof cgroup === 'string' ? await cgroupId(cgroup) : cgroup,
+    pid: 0,
+    cgroup: 0,
     chance: Math.round(chance * always),
   };
+}
+
+async function toNativeOf({ pid = 0, cgroup = 0, ...rule }: CheckedRule): Promise<NativeRule> {
+  return { ...toNative(rule), pid, cgroup: typeof cgroup === 'string' ? await cgroupId(cgroup) : cgroup };
 }
 
 const nativeAction = z.object({ action: whole, argument: whole, applied: whole });
@@ -193,6 +211,24 @@ function fromNative(rule: NativeRule): GuardRule {
   };
 }
 
+/* ---- To and from an attach rule, see kernel/guard/options.c ------------------ */
+
+const READ_ONLY = 'read-only';
+
+function toWord(rule: AttachRuleOptions['rules'][number]): string {
+  if (isDeepStrictEqual(rule, readOnly)) return READ_ONLY;
+  const { operations, argument, sector, count, chance } = toNative(rule);
+  return `${rule.action}=${[operations, argument, sector, count, chance].join(':')}`;
+}
+
+function fromWord(word: string): GuardRule {
+  if (word === READ_ONLY) return readOnly;
+  const [action = '', numbers = ''] = word.split('=');
+  const [operations = 0, argument = 0, sector = 0, count = 0, chance = 0] = numbers.split(':').map(Number);
+  const { actions } = native().guard;
+  return fromNative({ action: numberIn(actions, action), argument, operations, sector, count, pid: 0, cgroup: 0, chance });
+}
+
 /* ---- The filter ------------------------------------------------------------ */
 
 /**
@@ -201,12 +237,27 @@ function fromNative(rule: NativeRule): GuardRule {
  */
 export class Guard extends Filter {
   static override options() {
-    return guardOptions();
+    return guardOptions(owner);
+  }
+
+  /** @internal */
+  static override ruleOptions() {
+    return attachRuleOptions();
+  }
+
+  /** @internal */
+  static override ruleWords({ rules, default: rest }: AttachRuleOptions): string[] {
+    return [...rules, ...(rest.action === 'pass' ? [] : [rest])].map(toWord);
+  }
+
+  /** @internal */
+  static override fromRuleWords(words: string[]): GuardOptions & Record<string, unknown> {
+    return { rules: words.map(fromWord) };
   }
 
   /** @internal */
   override async configure(options: CheckedOptions): Promise<void> {
-    const rules = await Promise.all(options.rules.map(toNative));
+    const rules = await Promise.all(options.rules.map(toNativeOf));
     const rest = toNativeAction(options.default);
     await this.connection.call(this.name, (handle) => native().guard.setRules(handle, rules, rest));
   }
@@ -227,7 +278,7 @@ export class Guard extends Filter {
    *   guard is not attached
    */
   async setRules(options: GuardOptions): Promise<void> {
-    await this.configure(check(guardOptions(), options, 'rules'));
+    await this.configure(check(guardOptions(owner), options, 'rules'));
   }
 
   /**

@@ -4,6 +4,7 @@ import { z } from 'zod';
 
 import { BlkfilterError } from '../errors.js';
 import type { CbtInfo, ChangesOptions, ChangeTracker } from '../filters/cbt.js';
+import { markOf } from '../mark.js';
 import { check, signal, whole } from '../options.js';
 import { SECTOR_SIZE, type Extent } from '../units.js';
 
@@ -92,7 +93,8 @@ export async function heatMap(tracker: ChangeTracker, options: HeatMapOptions = 
   // Newest first: a sector that changes between two readings is then found by all that follow, and no sum shrinks.
   for (const since of starts) {
     const { sector, count } = grid;
-    const read = { since, generation: info.generation, sector, count, ...(signal && { signal }) };
+    const mark = markOf({ generation: info.generation, epoch: since });
+    const read = { since: mark, sector, count, ...(signal && { signal }) };
     sums.push(await sumChanges(tracker, grid, read));
   }
   const { epoch: last, overreported } = await tracker.info();

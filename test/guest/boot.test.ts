@@ -5,14 +5,15 @@ import assert from 'node:assert/strict';
 import { existsSync, mkdirSync, rmSync, writeFileSync } from 'node:fs';
 import { after, before, describe, it } from 'node:test';
 
-import { boot, config, filteredDevices, open, readOnly, rules } from 'blkfilter';
+import { boot, config, filteredDevices, open, readOnly, rules, type AttachRule } from 'blkfilter';
 
 import { codeOf } from '../documents.js';
 import { attempt, run, sh } from './support/run.js';
 
-const rule = { filter: 'cbt', name: 'nobody*' };
+const tracked: AttachRule = { filter: 'cbt', name: 'nobody*', options: { blockSize: 4096 } };
+const blocked: AttachRule = { filter: 'guard', name: 'nobody*', except: { serial: ['mine'] }, options: { rules: [readOnly] } };
 const wanted = {
-  rules: [rule],
+  rules: [tracked, blocked],
   devices: [
     { device: '/dev/sda', filter: 'cbt', options: { blockSize: '4KiB' } },
     { device: '/dev/none', filter: 'cbt' },
@@ -33,7 +34,7 @@ describe('at boot', () => {
   it('the configuration is applied, and what fails is named', async () => {
     const applied = await config.apply(await config.read());
     assert.deepEqual(applied.map(({ device, error }) => [device, error?.code]), [['/dev/sda', undefined], ['/dev/none', 'ENOENT']]);
-    assert.deepEqual(await rules.list(), [rule]);
+    assert.deepEqual(await rules.list(), wanted.rules);
     const device = await open('/dev/sda');
     const tracker = await device.filter('cbt');
     assert.equal((await tracker.info()).blockSize, 4096);
@@ -43,7 +44,9 @@ describe('at boot', () => {
     assert.equal(status, 1);
     const { devices } = JSON.parse(stdout) as { devices: { error: { code: string } | null }[] };
     assert.deepEqual(devices.map(({ error }) => error?.code), [undefined, 'ENOENT']);
-    await rules.remove(rule);
+    const other = { ...tracked, options: { blockSize: 8192 } };
+    await assert.rejects(config.apply({ rules: [other], devices: [] }), /EBUSY: there is such a rule already, with other options/);
+    for (const rule of wanted.rules) await rules.remove(rule);
 
     // Another block size is not in force, and rules of guard are, whoever attached it.
     const outcomes = async (filter: string, options?: Record<string, unknown>) => {
@@ -70,11 +73,11 @@ describe('at boot', () => {
       assert.doesNotMatch(verdict.stderr, /blkfilter\.service/);
       // As update-initramfs would, but for the modules.
       sh('mkdir /tmp/image; sed s/^manual_add/echo/ /etc/initramfs-tools/hooks/blkfilter >/tmp/hook; DESTDIR=/tmp/image sh /tmp/hook');
-      assert.equal(sh('cat /tmp/image/etc/blkfilter/rules'), 'cbt name=nobody*\n');
+      assert.equal(sh('cat /tmp/image/etc/blkfilter/rules'), 'cbt name=nobody* -- block-size=4096\nguard name=nobody* serial!=mine -- read-only\n');
       run('cp', '/tmp/image/etc/blkfilter/rules', '/etc/blkfilter/rules');
       run('sh', '/etc/initramfs-tools/scripts/init-top/blkfilter');
-      assert.deepEqual(await rules.list(), [rule]);
-      await rules.remove(rule);
+      assert.deepEqual(await rules.list(), wanted.rules);
+      for (const rule of wanted.rules) await rules.remove(rule);
     } finally {
       await boot.disable();
     }

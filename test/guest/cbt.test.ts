@@ -4,11 +4,11 @@
 import assert from 'node:assert/strict';
 import { after, afterEach, beforeEach, describe, it } from 'node:test';
 
-import { BlkfilterError, open, type BlockDevice, type ChangeTracker } from 'blkfilter';
+import { BlkfilterError, open, parseMark, type BlockDevice, type ChangeTracker, type Mark } from 'blkfilter';
 
 import { content } from './support/copies.js';
 import { scatter } from './support/devices.js';
-import { collected, differing, outside, shifted } from './support/extents.js';
+import { changedSince, collected, differing, markNow, outside, shifted } from './support/extents.js';
 import { program, run } from './support/run.js';
 import { haveZones, removeZonedDisk, zonedDisk } from './support/zones.js';
 
@@ -29,11 +29,14 @@ const code = (expected: string) => (error: unknown) => {
 describe('cbt', () => {
   let device: BlockDevice;
   let tracker: ChangeTracker;
-  const since = async (epoch: number) => collected(tracker.changes({ since: epoch }));
+  /** The mark of the attaching. */
+  let start: Mark;
+  const since = async (epoch: number) => changedSince(tracker, epoch);
 
   beforeEach(async () => {
     device = await open(DISK);
     tracker = await device.attach('cbt', { blockSize: '4KiB' });
+    start = await markNow(tracker);
   });
 
   afterEach(async () => {
@@ -77,20 +80,20 @@ describe('cbt', () => {
   it('joins neighbours, and cuts to the range asked for', async () => {
     for (const sector of [16, 24, 32]) write(sector, 8);
     assert.deepEqual(await since(1), [{ sector: 16, count: 24 }]);
-    assert.deepEqual(await collected(tracker.changes({ since: 1, sector: 20, count: 7 })), [{ sector: 20, count: 7 }]);
-    assert.deepEqual(await collected(tracker.changes({ since: 1, sector: 40 })), []);
+    assert.deepEqual(await collected(tracker.changes({ since: start, sector: 20, count: 7 })), [{ sector: 20, count: 7 }]);
+    assert.deepEqual(await collected(tracker.changes({ since: start, sector: 40 })), []);
   });
 
   it('gives the same as extents, in batches and as a bitmap', async () => {
     scatter(DISK, { how: 'direct', threads: 1, count: 3000, max: 4096, seed: 7 });
     const extents = await since(1);
     assert.ok(extents.length > 2000, `only ${extents.length} extents`);
-    const bitmap = await tracker.bitmap({ since: 1 });
+    const bitmap = await tracker.bitmap({ since: start });
     assert.deepEqual([...bitmap.extents()], extents);
-    const part = await tracker.bitmap({ since: 1, sector: 8 * 1000, count: 8 * 5000 + 3 });
+    const part = await tracker.bitmap({ since: start, sector: 8 * 1000, count: 8 * 5000 + 3 });
     assert.deepEqual(
       [...part.extents()],
-      await collected(tracker.changes({ since: 1, sector: 8 * 1000, count: 8 * 5000 + 3 })),
+      await collected(tracker.changes({ since: start, sector: 8 * 1000, count: 8 * 5000 + 3 })),
     );
   });
 
@@ -138,34 +141,122 @@ describe('cbt', () => {
       assert.match(String(error), /epoch 2 has not begun, the current one is 1/);
       return code('EINVAL')(error);
     });
-    await assert.rejects(tracker.bitmap({ since: 2 }), code('EINVAL'));
+    await assert.rejects(tracker.bitmap({ since: await markNow(tracker, 2) }), code('EINVAL'));
   });
 
   it('fails with EGENERATION when tracking had a gap, and says why', async () => {
-    const { generation } = await tracker.checkpoint();
-    assert.deepEqual(await collected(tracker.changes({ since: 1, generation })), []);
+    const { mark, generation, epoch } = await tracker.checkpoint({ name: 'nightly' });
+    assert.deepEqual(await collected(tracker.changes({ since: mark })), []);
+    write(0, 8);
     await tracker.detach();
     tracker = await device.attach('cbt');
-    assert.notEqual((await tracker.info()).generation, generation);
-    await assert.rejects(collected(tracker.changes({ since: 1, generation })), (error: unknown) => {
-      assert.match(String(error), /attached/);
+    // The epoch comes again, of which the number alone says that nothing was written since.
+    assert.equal((await tracker.checkpoint()).epoch, epoch);
+    assert.deepEqual(await collected(tracker.changes({ since: epoch, anyGeneration: true })), []);
+
+    const over = (error: unknown) => {
+      assert.match(String(error), /attached anew/);
       return code('EGENERATION')(error);
+    };
+    await assert.rejects(collected(tracker.changes({ since: mark })), over);
+    await assert.rejects(tracker.bitmap({ since: mark }), over);
+    await assert.rejects(tracker.nameMark(mark, 'weekly'), over);
+    for (const text of ['nightly', `${generation.slice(0, 8)}:${epoch}`]) await assert.rejects(tracker.resolve(text), over);
+  });
+
+  it('reads a mark as people write it: in full, cut short, by its name', async () => {
+    const { mark, generation } = await tracker.checkpoint({ name: 'nightly' });
+    for (const length of [8, 13, 20, 35, 36]) {
+      assert.equal(await tracker.resolve(`${generation.slice(0, length).toUpperCase()}:2`), mark);
+    }
+    assert.equal(await tracker.resolve('nightly'), mark);
+    for (const text of ['2', `${generation.slice(0, 7)}:2`, ':2', `${generation}:`, 'a b', '']) {
+      await assert.rejects(tracker.resolve(text), code('ERR_BLKFILTER_ARGUMENT'));
+    }
+    const another = generation.replace(/^./, (digit) => (digit === '0' ? '1' : '0'));
+    await assert.rejects(tracker.resolve(`${another.slice(0, 8)}:2`), code('EGENERATION'));
+  });
+
+  it('lists its epochs with their times and names', async () => {
+    const times = [Date.now()];
+    for (const name of ['first', undefined, 'third']) {
+      await tracker.checkpoint(name === undefined ? {} : { name });
+      times.push(Date.now());
+    }
+    // A name moves to whoever gets it last.
+    const { mark } = await tracker.checkpoint({ name: 'first' });
+    const { generation, began, epochs, ...rest } = await tracker.history();
+    assert.deepEqual(rest, { gap: 'attached', mark });
+    const names = [null, null, null, 'third', 'first'];
+    assert.deepEqual(
+      epochs.map(({ mark, epoch, name }) => ({ mark, epoch, name })),
+      names.map((name, i) => ({ mark: `${generation}:${i + 1}`, epoch: i + 1, name })),
+    );
+    assert.ok(Date.parse(began) <= Date.parse(epochs[0]?.time ?? ''));
+    times.forEach((time, i) => {
+      const began = Date.parse(epochs[i]?.time ?? '');
+      assert.ok(began <= time && began >= (times[i - 1] ?? 0), `${epochs[i]?.time} of ${new Date(time).toISOString()}`);
     });
-    await assert.rejects(tracker.bitmap({ since: 1, generation }), code('EGENERATION'));
+
+    await tracker.forgetName('third');
+    await assert.rejects(tracker.forgetName('third'), code('ENODATA'));
+    await assert.rejects(tracker.resolve('third'), code('EGENERATION'));
+    await tracker.nameMark(parseMark(`${generation}:4`), 'later');
+    assert.equal(await tracker.resolve('later'), `${generation}:4`);
+    await assert.rejects(tracker.nameMark(mark, 'second'), code('EEXIST'));
+    await assert.rejects(tracker.nameMark(parseMark(`${generation}:6`), 'sixth'), code('ENODATA'));
+  });
+
+  it('keeps a bounded list: all names, of which there are 64, and the newest of the rest', async () => {
+    const epochs = async () => (await tracker.history()).epochs;
+    for (let i = 0; i < 64; i++) await tracker.checkpoint({ name: `n${i}` });
+    await assert.rejects(tracker.checkpoint({ name: 'more' }), code('ENOSPC'));
+    for (let i = 0; i < 70; i++) await tracker.checkpoint();
+    const kept = await epochs();
+    assert.deepEqual(kept.map(({ epoch }) => epoch), Array.from({ length: 128 }, (_, i) => (i < 64 ? i + 2 : i + 9)));
+    assert.deepEqual(kept.slice(0, 64).map(({ name }) => name), Array.from({ length: 64 }, (_, i) => `n${i}`));
+    // One that is not listed is as good as before.
+    write(0, 8);
+    assert.deepEqual(await since(66), [{ sector: 0, count: 8 }]);
+    await tracker.forgetName('n7');
+    await tracker.checkpoint({ name: 'more' });
+    assert.deepEqual((await epochs()).map(({ name }) => name).filter(Boolean).slice(-2), ['n63', 'more']);
+  });
+
+  it('takes no name that could be taken for something else', async () => {
+    // By the kernel itself: the addon is asked past the library's own check.
+    const named = (name: Buffer) => {
+      const argument = Buffer.alloc(88);
+      argument.writeBigUInt64LE(1n, 16);
+      name.copy(argument, 24);
+      return device.ctl('cbt', 8, argument);
+    };
+    for (const name of ['', '1st', '-x', 'a:b', 'a.b', 'a/b', 'a b', 'é', 'x'.repeat(64), '\n']) {
+      await assert.rejects(named(Buffer.from(name)), code('EINVAL'), name);
+      await assert.rejects(named(Buffer.from(name, 'latin1')), code('EINVAL'), name);
+      await assert.rejects(tracker.nameMark(start, name), code('ERR_BLKFILTER_ARGUMENT'), name);
+    }
+    for (const name of ['x', '_', 'N-1', 'x'.repeat(63)]) {
+      await named(Buffer.from(name));
+      assert.equal(await tracker.resolve(name), start);
+      await tracker.forgetName(name);
+    }
+    await named(Buffer.from('x\0.....'));
+    assert.equal((await tracker.history()).epochs[0]?.name, 'x');
   });
 
   it('is seen by another process, and by another handle', async () => {
     write(64, 8);
     const other = await open(DISK);
     const again = await other.filter('cbt');
-    assert.deepEqual(await collected(again.changes({ since: 1 })), [{ sector: 64, count: 8 }]);
+    assert.deepEqual(await collected(again.changes({ since: start })), [{ sector: 64, count: 8 }]);
     await other.close();
-    const json: unknown = JSON.parse(run('blkfilter', 'changes', DISK, '--since', '1', '--json'));
+    const json: unknown = JSON.parse(run('blkfilter', 'changes', DISK, '--since', start, '--json'));
     const { generation } = await tracker.info();
     assert.deepEqual(json, {
       device: DISK,
       generation,
-      since: 1,
+      since: start,
       epoch: 1,
       blockSectors: 8,
       changedSectors: 8,
@@ -178,7 +269,7 @@ describe('cbt', () => {
     await tracker.mark({ sector: 0, count: 8 });
     await tracker.mark({ sector: 80, count: 8 });
     const read = async () => {
-      for await (const extent of tracker.changes({ since: 1, signal: stop.signal })) {
+      for await (const extent of tracker.changes({ since: start, signal: stop.signal })) {
         assert.equal(extent.sector, 0);
         stop.abort(new Error('enough'));
       }
@@ -194,14 +285,14 @@ describe('a disk with zones', { skip: !haveZones() && 'not in this kernel' }, ()
     const disk = zonedDisk();
     const device = await open(disk);
     const tracker = await device.attach('cbt', { blockSize: '4KiB' });
-    const since = (epoch: number) => collected(tracker.changes({ since: epoch }));
+    const since = (epoch: number) => changedSince(tracker, epoch);
     const whole = [{ sector: 0, count: await device.sectors() }];
     await tracker.mark({ sector: 800, count: 8 });
     await tracker.checkpoint();
     const { memory } = await tracker.info();
     run('blkzone', 'reset', disk);
     assert.deepEqual(await since(2), whole);
-    assert.deepEqual([...(await tracker.bitmap({ since: 2 })).extents()], whole);
+    assert.deepEqual([...(await tracker.bitmap({ since: await markNow(tracker, 2) })).extents()], whole);
     assert.equal((await tracker.info()).memory, memory);
     await tracker.checkpoint();
     assert.deepEqual(await since(3), []);
@@ -228,7 +319,7 @@ describe('a RAM disk', () => {
     const written = differing(before, content(disk), BLOCK);
     t.diagnostic(`${written.length} pages`);
     assert.ok(written.length > 1000);
-    assert.deepEqual(outside(written, await collected(tracker.changes({ since: 1 })), BLOCK), []);
+    assert.deepEqual(outside(written, await collected(tracker.changes({ since: await markNow(tracker) })), BLOCK), []);
     await tracker.detach();
     await device.close();
     run('swapoff', disk);

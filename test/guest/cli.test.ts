@@ -47,34 +47,53 @@ function assertLoaded(loaded: boolean, document: unknown): void {
 describe('blkfilter, the command', () => {
   it('tracks a disk', () => {
     const device = DISK;
-    assert.deepEqual(answer(0, 'attach', DISK, 'cbt', '--option', 'block-size=4KiB'), { device, filter: 'cbt', altitude: 200000 });
+    const { mark: start, ...attaching } = answer(0, 'attach', DISK, 'cbt', '--option', 'block-size=4KiB') as { mark: string };
+    assert.deepEqual(attaching, { device, filter: 'cbt', altitude: 200000 });
 
     const attached = { devices: [{ path: DISK, sectors: attribute(DISK, 'size'), filters: FILTERS, bypassed: 0 }] };
     assert.deepEqual(answer(0, 'status', DISK), attached);
     assert.deepEqual(answer(0, 'status'), attached);
 
-    const { generation, ...rest } = answer(0, 'checkpoint', DISK) as { generation: string };
+    const { generation, ...rest } = answer(0, 'checkpoint', DISK, '--name', 'nightly') as { generation: string };
+    const mark = `${generation}:2`;
     assert.match(generation, /^[\da-f]{8}(-[\da-f]{4}){3}-[\da-f]{12}$/);
-    assert.deepEqual(rest, { device, epoch: 2 });
+    assert.deepEqual([start, rest], [`${generation}:1`, { device, mark, epoch: 2 }]);
 
     run('dd', 'if=/dev/zero', `of=${DISK}`, 'bs=4096', 'seek=10', 'count=2', 'oflag=direct', 'status=none');
     const text = run('blkfilter', 'checkpoint', DISK);
-    assert.match(text, new RegExp(`^epoch 3 of generation ${generation} begins\n`));
-    assert.deepEqual(answer(0, 'changes', DISK, '--since', '2', '--generation', generation), {
+    assert.match(text, new RegExp(`^${generation}:3\n.*--since ${generation}:3\n`));
+    const changes = {
       device,
       generation,
-      since: 2,
+      since: mark,
       epoch: 3,
       blockSectors: 8,
       changedSectors: 16,
       extents: [{ sector: 80, count: 16 }],
-    });
+    };
+    assert.deepEqual(answer(0, 'changes', DISK, '--since', mark), changes);
+    assert.deepEqual(answer(0, 'changes', DISK, '--since', 'nightly'), changes);
+    assert.deepEqual(answer(0, 'changes', DISK, '--since', '2', '--any-generation'), { ...changes, since: 2 });
+
+    const { epochs, ...info } = answer(0, 'info', DISK) as { epochs: { epoch: number; name: string | null }[] };
+    assert.deepEqual(epochs.map(({ epoch, name }) => [epoch, name]), [[1, null], [2, 'nightly'], [3, null]]);
+    const { memory, began, ...known } = info as Record<string, unknown>;
+    assert.deepEqual([typeof memory, typeof began], ['number', 'string']);
+    const sectors = attribute(DISK, 'size');
+    const state = { device, sectors, generation, gap: 'attached', overreported: 0 };
+    assert.deepEqual(known, { ...state, blockSize: 4096, epoch: 3, mark: `${generation}:3` });
 
     const another = generation.replace(/^./, (digit) => (digit === '0' ? '1' : '0'));
-    const { code, syscall, path, message, hint } = failure(1, 'changes', DISK, '--since', '2', '--generation', another);
-    assert.deepEqual({ code, syscall, path }, { code: 'EGENERATION', syscall: 'ioctl', path: DISK });
-    assert.match(message ?? '', new RegExp(`gap.*${generation}.*attached anew`));
-    assert.match(hint ?? '', /copy everything once/);
+    const gone: Failure['error'][] = [];
+    for (const since of [`${another}:2`, `${another.slice(0, 8)}:2`]) gone.push(failure(1, 'changes', DISK, '--since', since));
+    assert.deepEqual(answer(0, 'forget', DISK, 'nightly'), { device, name: 'nightly' });
+    gone.push(failure(1, 'diff', DISK, '--since', 'nightly', '--output', '/dev/null'));
+    for (const { code, path, message, hint } of gone) {
+      assert.deepEqual({ code, path }, { code: 'EGENERATION', path: DISK });
+      assert.match(message ?? '', new RegExp(`gap.*${generation}.*attached anew`));
+      assert.match(hint ?? '', /copy everything once/);
+    }
+    assert.equal(failure(2, 'changes', DISK, '--since', '2').code, 'ERR_BLKFILTER_ARGUMENT');
 
     assert.equal(failure(2, 'changes', DISK).code, 'ERR_BLKFILTER_ARGUMENT');
     assert.deepEqual(answer(0, 'detach', DISK, 'cbt'), { device, filter: 'cbt', altitude: 200000 });

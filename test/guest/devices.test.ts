@@ -12,7 +12,7 @@ import { open, type ChangeTracker } from 'blkfilter';
 
 import { Actor, actorEvents, loadActors, unloadActors } from './support/actor.js';
 import { dmCreate, dmRemove, filters, NVME, NVME_GENERIC, nvme, partition, unpartition } from './support/devices.js';
-import { collected } from './support/extents.js';
+import { changedSince, collected } from './support/extents.js';
 import { Nulls } from './support/nulls.js';
 import { plug } from './support/plug.js';
 import { attempt, program, run, sh, until } from './support/run.js';
@@ -23,7 +23,6 @@ const BLOCK = 128;
 
 const writeBlock = (path: string, block: number): string =>
   sh(`dd if=/dev/zero of=${path} bs=64K seek=${block} count=1 oflag=direct conv=notrunc status=none`);
-const since = (tracker: ChangeTracker, epoch = 1) => collected(tracker.changes({ since: epoch }));
 
 async function attach(path: string, ...names: string[]): Promise<void> {
   const device = await open(path);
@@ -63,7 +62,10 @@ describe('a partition rescan', () => {
     await attach(disk, 'lower');
     for (const path of [`${disk}1`, `${disk}2`]) await attach(path, 'cbt', 'upper', 'lower');
     writeBlock(`${disk}1`, 3);
-    const before = await tracking(`${disk}1`, (tracker) => tracker.info());
+    const before = await tracking(`${disk}1`, async (tracker) => {
+      await tracker.checkpoint({ name: 'nightly' });
+      return tracker.history();
+    });
     const node = readFileSync(`/sys/class/block/sda1/dev`, 'utf8');
     rescan();
     assert.deepEqual(filters(disk), ['lower']);
@@ -74,14 +76,12 @@ describe('a partition rescan', () => {
     writeBlock(`${disk}1`, 5);
     writeBlock(disk, 16 + 7);
     await tracking(`${disk}1`, async (tracker) => {
-      const { generation, epoch } = await tracker.info();
-      assert.deepEqual({ generation, epoch }, { generation: before.generation, epoch: before.epoch });
-      assert.deepEqual(
-        await since(tracker),
-        [3, 5, 7].map((block) => ({ sector: block * BLOCK, count: BLOCK })),
-      );
+      assert.deepEqual(await tracker.history(), before);
+      const blocks = (...numbers: number[]) => numbers.map((block) => ({ sector: block * BLOCK, count: BLOCK }));
+      assert.deepEqual(await changedSince(tracker), blocks(3, 5, 7));
+      assert.deepEqual(await collected(tracker.changes({ since: await tracker.resolve('nightly') })), blocks(5, 7));
     });
-    await tracking(`${disk}2`, async (tracker) => assert.deepEqual(await since(tracker), []));
+    await tracking(`${disk}2`, async (tracker) => assert.deepEqual(await changedSince(tracker), []));
   });
 
   it('keeps them over many', () => {
@@ -112,7 +112,7 @@ describe('a partition rescan', () => {
     assert.deepEqual(filters(`${disk}2`), []);
     writeBlock(`${disk}1`, 2);
     await tracking(`${disk}1`, async (tracker) =>
-      assert.deepEqual(await since(tracker), [{ sector: 2 * BLOCK, count: BLOCK }]),
+      assert.deepEqual(await changedSince(tracker), [{ sector: 2 * BLOCK, count: BLOCK }]),
     );
   });
 
@@ -201,20 +201,20 @@ describe('a device that changes its size', () => {
     const device = await open(path);
     const tracker = await device.attach('cbt');
     writeBlock(path, 1);
-    const { epoch } = await tracker.checkpoint();
+    const { mark, epoch } = await tracker.checkpoint();
     resize(20 * MIB);
     assert.equal((await tracker.info()).sectors, 20 * MIB);
     // The last block was cut by the end.
     const grown = { sector: 10 * MIB, count: 10 * MIB };
-    assert.deepEqual(await since(tracker, epoch), [grown]);
-    const bitmap = await tracker.bitmap({ since: epoch });
+    assert.deepEqual(await changedSince(tracker, epoch), [grown]);
+    const bitmap = await tracker.bitmap({ since: mark });
     const changed = Array.from({ length: (20 * MIB) / BLOCK }, (_, block) => bitmap.has(block * BLOCK));
     assert.deepEqual(changed, changed.map((_, block) => block >= (10 * MIB) / BLOCK));
     const next = (await tracker.checkpoint()).epoch;
-    assert.deepEqual(await since(tracker, next), []);
+    assert.deepEqual(await changedSince(tracker, next), []);
     writeBlock(path, 200);
     writeBlock(path, 2);
-    assert.deepEqual(await since(tracker, next), [
+    assert.deepEqual(await changedSince(tracker, next), [
       { sector: 2 * BLOCK, count: BLOCK },
       { sector: 200 * BLOCK, count: BLOCK },
     ]);
@@ -229,12 +229,12 @@ describe('a device that changes its size', () => {
     const { generation, epoch } = await tracker.checkpoint();
     resize(10 * MIB);
     resize(20 * MIB);
-    assert.deepEqual(await since(tracker, epoch), [{ sector: 10 * MIB, count: 10 * MIB }]);
+    assert.deepEqual(await changedSince(tracker, epoch), [{ sector: 10 * MIB, count: 10 * MIB }]);
     resize(5 * MIB);
-    assert.deepEqual(await since(tracker, epoch), []);
+    assert.deepEqual(await changedSince(tracker, epoch), []);
     const later = await tracker.checkpoint();
     resize(15 * MIB);
-    assert.deepEqual(await since(tracker, later.epoch), [{ sector: 5 * MIB, count: 10 * MIB }]);
+    assert.deepEqual(await changedSince(tracker, later.epoch), [{ sector: 5 * MIB, count: 10 * MIB }]);
     assert.equal((await tracker.info()).generation, generation);
     await device.close();
     dmRemove('grown');
@@ -245,7 +245,7 @@ describe('a device that changes its size', () => {
     const device = await open(`${disk}1`);
     const tracker = await device.attach('cbt');
     run('resizepart', disk, '1', String(20 * MIB));
-    assert.deepEqual(await since(tracker), [{ sector: 10 * MIB, count: 10 * MIB }]);
+    assert.deepEqual(await changedSince(tracker), [{ sector: 10 * MIB, count: 10 * MIB }]);
     await device.close();
     unpartition(disk);
   });
@@ -266,7 +266,7 @@ describe('what no filter can see', () => {
       const [whole, part] = [await open(disk), await open(first)];
       const tracker = await whole.attach('cbt');
       const trackers = [tracker, await part.attach('cbt')];
-      const before = await Promise.all(trackers.map((tracker) => tracker.checkpoint()));
+      const before = await Promise.all(trackers.map((tracker) => tracker.checkpoint({ name: 'nightly' })));
       assert.equal(await whole.bypassed(), 0);
       sh(write);
       assert.deepEqual([await whole.bypassed(), await part.bypassed()], [1, 1]);
@@ -274,15 +274,20 @@ describe('what no filter can see', () => {
         const { generation, gap, sectors } = await tracker.info();
         assert.notEqual(generation, before[i]?.generation);
         assert.equal(gap, 'bypassed');
-        assert.deepEqual(await since(tracker, before[i]?.epoch), [{ sector: 0, count: sectors }]);
-        await assert.rejects(collected(tracker.changes({ since: 1, generation: before[i]?.generation ?? '' })), /SG_IO/);
+        assert.deepEqual(await changedSince(tracker, before[i]?.epoch), [{ sector: 0, count: sectors }]);
+        await assert.rejects(collected(tracker.changes({ since: before[i]?.mark ?? assert.fail() })), /SG_IO/);
+        // The names end with their generation, which has a list of its own.
+        await assert.rejects(tracker.resolve('nightly'), { code: 'EGENERATION', message: /'nightly'.*SG_IO/ });
+        const { mark, epochs } = await tracker.history();
+        assert.deepEqual(epochs.map((entry) => [entry.mark, entry.name]), [[`${generation}:${before[i]?.epoch}`, null]]);
+        assert.deepEqual(await collected(tracker.changes({ since: mark })), [{ sector: 0, count: sectors }]);
       }
       const status = JSON.parse(run('blkfilter', 'status', '--json')) as { devices: { path: string; bypassed: number }[] };
       assert.deepEqual(status.devices.map(({ path, bypassed }) => [path, bypassed]), [[disk, 1], [first, 1]]);
       // From here on all is as usual.
       const { epoch } = await tracker.checkpoint();
       writeBlock(disk, 40);
-      assert.deepEqual(await since(tracker, epoch), [{ sector: 40 * BLOCK, count: BLOCK }]);
+      assert.deepEqual(await changedSince(tracker, epoch), [{ sector: 40 * BLOCK, count: BLOCK }]);
       await part.close();
       await whole.detach('cbt');
       await whole.close();
@@ -328,7 +333,7 @@ describe('what no filter can see', () => {
       const info = await tracker.info();
       assert.equal(info.gap, 'medium');
       assert.notEqual(info.generation, generation);
-      assert.deepEqual(await since(tracker), [{ sector: 0, count: info.sectors }]);
+      assert.deepEqual(await changedSince(tracker), [{ sector: 0, count: info.sectors }]);
     });
     run('blkfilter', 'detach', loop, 'cbt');
     sh(`losetup -d ${loop}; rm /run/one /run/two`);

@@ -10,6 +10,8 @@ import { after, afterEach, before, beforeEach, describe, it } from 'node:test';
 import {
   applyDiff,
   createDiff,
+  diffMark,
+  markParts,
   open,
   sync,
   type BlkfilterError,
@@ -56,8 +58,6 @@ const failure = (code: string, words: RegExp) => (error: BlkfilterError): boolea
   return true;
 };
 
-const since = ({ generation, epoch }: Mark): DiffOptions => ({ since: epoch, generation });
-
 describe('a diff', () => {
   beforeEach(() => {
     mkdirSync(FOLDER, { recursive: true });
@@ -83,9 +83,9 @@ describe('a diff', () => {
 
     for (let round = 1; round <= 4; round++) {
       change(round);
-      mark = await save(device, String(round), since(mark));
-      const { epoch, copied, zeroed } = await applyDiff(path(String(round)), IMAGE);
-      assert.equal(epoch, mark.epoch);
+      mark = await save(device, String(round), { since: mark });
+      const { mark: at, copied, zeroed } = await applyDiff(path(String(round)), IMAGE);
+      assert.deepEqual([at, await diffMark(path(String(round)))], [mark, mark]);
       // At most what 20 changes of up to 64 KiB cover in blocks.
       assert.ok(copied + zeroed > 0 && copied + zeroed <= 20 * 72 * 1024, `${copied} + ${zeroed} bytes`);
       await applyDiff(createReadStream(path(String(round))), '/dev/sdb');
@@ -96,8 +96,8 @@ describe('a diff', () => {
     sh(`cd ${FOLDER}; cp 1 merged; for i in 2 3 4; do rbd merge-diff merged $i more 2>&1; mv more merged; done`);
     run('rbd', 'merge-diff', path('0'), path('merged'), path('all'));
     await applyDiff(path('merged'), path('late'));
-    const { since: begin, epoch } = await applyDiff(path('all'), path('new'));
-    assert.deepEqual([begin, epoch], [null, mark.epoch]);
+    const { since: begin, mark: end } = await applyDiff(path('all'), path('new'));
+    assert.deepEqual([begin, end], [null, mark]);
     same(path('late'));
     same(path('new'));
     await tracker.detach();
@@ -107,18 +107,18 @@ describe('a diff', () => {
     await using device = await open(SOURCE);
     const first = await sync(SOURCE, IMAGE);
     change(1);
-    const mark = await save(device, '1', { since: first.epoch, generation: first.generation });
+    const mark = await save(device, '1', { since: first.mark });
     await applyDiff(path('1'), IMAGE);
     same(IMAGE);
 
     change(2);
-    const { mode, reason, epoch } = await sync(SOURCE, IMAGE);
-    assert.deepEqual([mode, reason], ['incremental', `changes since epoch ${mark.epoch}`]);
+    const { mode, reason, epoch, mark: synced } = await sync(SOURCE, IMAGE);
+    assert.deepEqual([mode, reason], ['incremental', `changes since epoch ${markParts(mark).epoch}`]);
     same(IMAGE);
 
     // One that breaks off in a pipe: sync goes on from where it began.
     change(3, { how: 'direct' });
-    await save(device, '3', { since: epoch });
+    await save(device, '3', { since: synced });
     await assert.rejects(applyDiff(createReadStream(path('3'), { end: 100_000 }), IMAGE), { code: 'EDIFF' });
     change(4, { how: 'direct' });
     const { reason: after } = await sync(SOURCE, IMAGE);
@@ -137,7 +137,7 @@ describe('a diff', () => {
     try {
       let mark: Mark | undefined;
       for (let round = 0; round < ROUNDS; round++) {
-        const diff = await createDiff(device, mark ? since(mark) : { full: true });
+        const diff = await createDiff(device, mark === undefined ? { full: true } : { since: mark });
         mark = diff.to;
         await applyDiff(diff, '/dev/sdb');
       }
@@ -145,7 +145,7 @@ describe('a diff', () => {
       fio.kill('SIGINT');
       await once(fio, 'close');
       assert.ok(mark);
-      await applyDiff(await createDiff(device, since(mark)), '/dev/sdb');
+      await applyDiff(await createDiff(device, { since: mark }), '/dev/sdb');
       same('/dev/sdb');
     } finally {
       fio.kill('SIGKILL');
@@ -165,7 +165,7 @@ describe('a diff', () => {
     for (const [name, size] of [['larger', SIZE + 8], ['smaller', SIZE - 8]] as const) {
       resize(size);
       change(size, { how: 'direct' });
-      mark = await save(device, name, since(mark));
+      mark = await save(device, name, { since: mark });
       assert.equal((await applyDiff(path(name), IMAGE)).size, size * MIB);
       same(IMAGE, size * MIB);
       assert.equal(run('stat', '-c', '%s', IMAGE).trim(), String(size * MIB));
@@ -185,7 +185,7 @@ describe('a diff', () => {
       attempt('bash', '-c', `${commands.map((one) => `blkfilter ${one}`).join(' | ')}; echo "\${PIPESTATUS[@]}"`);
     const piped = pipe(`diff ${SOURCE} --full --json`, 'apply - /dev/sdb --json');
     const { copied, zeroed, ...made } = JSON.parse(piped.stderr) as Record<string, unknown>;
-    const head = { since: null, generation, epoch: 2, size: SIZE * MIB };
+    const head = { since: null, mark: `${generation}:2`, size: SIZE * MIB };
     assert.deepEqual(made, { device: SOURCE, output: null, ...head });
     const [answer = '', statuses] = piped.stdout.split('\n');
     assert.equal(statuses, '0 0', piped.stderr);
@@ -193,20 +193,32 @@ describe('a diff', () => {
     same('/dev/sdb');
 
     change(1, { how: 'direct' });
-    const broken = pipe(`diff ${SOURCE} --since 2 | head -c 100000`, 'apply - /dev/sdb');
+    const broken = pipe(`diff ${SOURCE} --since ${generation.slice(0, 8)}:2 | head -c 100000`, 'apply - /dev/sdb');
     assert.match(broken.stderr, /^error: EPIPE: whoever reads it ended before its end$/m);
     assert.match(broken.stderr, /^error: EDIFF: applied to the first \d+ bytes of the target .*cut off/m);
     assert.match(broken.stdout, /^1 \d+ 1\n$/);
 
-    // The same again is another diff, since the same epoch.
-    const flags = ['--since', '2', '--generation', generation, '--output', path('2'), '--json'];
-    const file = attempt('blkfilter', 'diff', SOURCE, ...flags);
-    assert.deepEqual([file.status, file.stderr], [0, '']);
-    const { epoch, output } = JSON.parse(file.stdout) as Record<string, unknown>;
-    assert.deepEqual([epoch, output], [4, path('2')]);
-    const applied = run('blkfilter', 'apply', path('2'), '/dev/sdb');
-    assert.match(applied, new RegExp(`^/dev/sdb is at epoch 4 of generation ${generation}\n`));
+    // The same again is another diff, since the same mark.
+    const save = (since: string, name: string) => {
+      const flags = ['--since', since, '--output', path(name), '--name', 'nightly', '--json'];
+      const file = attempt('blkfilter', 'diff', SOURCE, ...flags);
+      assert.deepEqual([file.status, file.stderr], [0, '']);
+      const { since: from, mark, output } = JSON.parse(file.stdout) as Record<string, unknown>;
+      assert.equal(output, path(name));
+      return [from, mark];
+    };
+    assert.deepEqual(save(`${generation}:2`, '2'), [`${generation}:2`, `${generation}:4`]);
+    assert.match(run('blkfilter', 'apply', path('2'), '/dev/sdb'), new RegExp(`^/dev/sdb is at ${generation}:4\n`));
     same('/dev/sdb');
+
+    // The next is since that one, which its file says, and the name as well. One that fails leaves the name where it is.
+    change(2, { how: 'direct' });
+    const failed = attempt('blkfilter', 'diff', SOURCE, '--since', 'nightly', '--name', 'nightly', '--output', '/tmp/none/diff');
+    assert.equal(failed.status, 1);
+    assert.deepEqual(save(path('2'), '3'), [`${generation}:4`, `${generation}:5`]);
+    run('blkfilter', 'apply', path('3'), '/dev/sdb');
+    same('/dev/sdb');
+    assert.deepEqual(save('nightly', '4'), [`${generation}:5`, `${generation}:6`]);
     await tracker.detach();
   });
 
@@ -266,29 +278,35 @@ describe('a diff', () => {
     const rows: Row[] = [
       {
         title: 'another generation',
-        options: { since: 1, generation },
+        options: { since: `${generation}:1` },
         code: 'EGENERATION',
         words: /tracking had a gap/,
       },
       {
         title: 'an epoch to come',
-        options: { since: 999 },
+        options: { since: 999, anyGeneration: true },
         code: 'EINVAL',
         words: /epoch 999 has not begun, the current one is/,
       },
-      { title: 'epoch 0', options: { since: 0 }, code: 'ERR_BLKFILTER_ARGUMENT', words: /diff.since/ },
-      { title: 'no epoch', options: {}, code: 'ERR_BLKFILTER_ARGUMENT', words: /either since an epoch, or full/ },
+      { title: 'epoch 0', options: { since: 0, anyGeneration: true }, code: 'ERR_BLKFILTER_ARGUMENT', words: /diff.since/ },
+      { title: 'no mark', options: {}, code: 'ERR_BLKFILTER_ARGUMENT', words: /either since a mark, or full/ },
       {
         title: 'both',
-        options: { since: 1, full: true },
+        options: { since: `${generation}:1`, full: true },
         code: 'ERR_BLKFILTER_ARGUMENT',
-        words: /either since an epoch, or full/,
+        words: /either since a mark, or full/,
       },
       {
-        title: 'a generation alone',
-        options: { full: true, generation },
+        title: 'any generation without a number',
+        options: { full: true, anyGeneration: true },
         code: 'ERR_BLKFILTER_ARGUMENT',
-        words: /goes with an epoch/,
+        words: /goes with the number of an epoch/,
+      },
+      {
+        title: 'the number of an epoch alone',
+        options: { since: 1 },
+        code: 'ERR_BLKFILTER_ARGUMENT',
+        words: /1 is the number of an epoch/,
       },
       {
         title: 'an unknown option',
@@ -320,7 +338,7 @@ describe('a diff', () => {
       it(title, async () => {
         const { epoch } = await tracker.checkpoint();
         prepare?.();
-        const attempted = createDiff(device, options).then((diff) => diff.save(output));
+        const attempted = createDiff(device, options as DiffOptions).then((diff) => diff.save(output));
         await assert.rejects(attempted, failure(code, words));
         assert.deepEqual(readdirSync(FOLDER), []);
         // One that cannot begin takes no checkpoint.

@@ -176,7 +176,7 @@ describe('faults', { skip }, () => {
     const tracker = await device.attach('cbt', { blockSize: BLOCK });
     const sectors = await device.sectors();
     const changed = async (probability: number, seed: number) => {
-      const { epoch } = await tracker.checkpoint();
+      const { mark } = await tracker.checkpoint();
       // The map alone asks for pages without waiting; and of all tasks only the one that writes shall fail.
       configure('fail_page_alloc', { 'min-order': 0, 'ignore-gfp-wait': 'Y', 'task-filter': 'Y' });
       fail('fail_page_alloc', probability);
@@ -185,7 +185,7 @@ describe('faults', { skip }, () => {
       configure('fail_page_alloc', { 'min-order': 1, 'task-filter': 'N' });
       return {
         truth: union(rounded(places, BLOCK_SECTORS, sectors)),
-        reported: await collected(tracker.changes({ since: epoch })),
+        reported: await collected(tracker.changes({ since: mark })),
         times: (await tracker.info()).overreported,
       };
     };
@@ -229,7 +229,7 @@ describe('faults', { skip }, () => {
     writeFileSync('/sys/block/sda/make-it-fail', '1');
     fail('fail_make_request', 10);
     const racing = race(30, `pair ${DISK} slow`);
-    const { epoch } = await tracker.checkpoint();
+    const { mark } = await tracker.checkpoint();
     const places = run(program('fault'), '1', 'io', DISK, '3000', '1').trim().split('\n').map((line) => {
       const [sector = NaN, count = NaN] = line.split(' ').map(Number);
       return { sector, count };
@@ -241,7 +241,7 @@ describe('faults', { skip }, () => {
     t.diagnostic(`${3000 - places.length} of 3000 failed`);
     assert.ok(places.length > 0 && places.length < 3000);
     const truth = union(rounded(places, BLOCK_SECTORS, sectors));
-    const reported = await collected(tracker.changes({ since: epoch }));
+    const reported = await collected(tracker.changes({ since: mark }));
     assert.deepEqual(union([...reported, ...truth]), reported, 'a change is missing');
     await tracker.detach();
   });

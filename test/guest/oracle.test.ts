@@ -4,7 +4,7 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'node:test';
 
-import { open, type BlockDevice, type ChangeTracker, type Extent } from 'blkfilter';
+import { open, type BlockDevice, type ChangeTracker, type Extent, type Mark } from 'blkfilter';
 
 import { attribute, dmCreate, dmRemove, partition, scatter, unpartition, type Scatter } from './support/devices.js';
 import { collected, rounded, shifted, union } from './support/extents.js';
@@ -102,13 +102,13 @@ describe('what cbt reports is what was written', () => {
 
       for (const row of rows) {
         it(`${row.how}, ${row.threads} threads`, async () => {
-          const epochs: number[] = [];
-          for (const tracker of trackers) epochs.push((await tracker.checkpoint()).epoch);
+          const marks: Mark[] = [];
+          for (const tracker of trackers) marks.push((await tracker.checkpoint()).mark);
           const places = scatter(device, row);
           for (const [i, tracker] of trackers.entries()) {
             const sectors = (await devices[i]?.sectors()) ?? 0;
             const truth = union(rounded(tracked[i]?.map(places) ?? [], BLOCK_SECTORS, sectors));
-            const reported = await collected(tracker.changes({ since: epochs[i] ?? 0 }));
+            const reported = await collected(tracker.changes({ since: marks[i] ?? assert.fail() }));
             assert.deepEqual(reported, truth, `on ${tracked[i]?.device}`);
           }
         });

@@ -27,8 +27,8 @@ async function settled(watch: Watch, truth?: Traffic): Promise<Awaited<ReturnTyp
   for (let tries = 0; ; tries++) {
     const figures = await watch.compare();
     if (truth) figures.counted = truth;
-    if (tries === 40 || isDeepStrictEqual(figures.seen, figures.counted)) return figures;
-    await sleep(250);
+    if (tries === 200 || isDeepStrictEqual(figures.seen, figures.counted)) return figures;
+    await sleep(50);
   }
 }
 

@@ -15,6 +15,7 @@ import { SECTOR_SIZE, open, type BlockDevice, type Extent } from 'blkfilter';
 
 import { sameBytes } from './support/copies.js';
 import { dmCreate, dmRemove, mdCreate, mdStop, partition, unpartition } from './support/devices.js';
+import { markNow } from './support/extents.js';
 import { Nulls } from './support/nulls.js';
 import { sh } from './support/run.js';
 
@@ -90,12 +91,12 @@ describe(`a replica after ${ROUNDS} rounds under load`, () => {
       try {
         // All of it, once; what changes from now on is in the epochs.
         await copy(device, [{ sector: 0, count: SIZE * MIB }], replica);
-        let since = 1;
+        let since = await markNow(tracker);
         for (let round = 0; round < ROUNDS; round++) {
           const other = meanwhile(round);
-          const { epoch } = await tracker.checkpoint();
+          const { mark } = await tracker.checkpoint();
           await copy(device, tracker.changes({ since }), replica);
-          since = epoch;
+          since = mark;
           await other;
         }
         assert.equal(fio.exitCode, null, 'fio ended early');

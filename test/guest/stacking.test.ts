@@ -154,11 +154,11 @@ describe('a filter that holds writes, with cbt above it', () => {
     await actor.act('hold');
     const dd = writing(disk, Buffer.alloc(4 * KIB, 7));
     await until('the bio to be held', async () => (await actor.count()).held === 1);
-    const { epoch } = await tracker.checkpoint();
-    assert.deepEqual(await collected(tracker.changes({ since: epoch })), []);
+    const { mark } = await tracker.checkpoint();
+    assert.deepEqual(await collected(tracker.changes({ since: mark })), []);
     await actor.release();
     assert.equal(await dd.status, 0);
-    assert.deepEqual(await collected(tracker.changes({ since: epoch })), [{ sector: 0, count: 128 }]);
+    assert.deepEqual(await collected(tracker.changes({ since: mark })), [{ sector: 0, count: 128 }]);
     await actor.stop();
     await tracker.detach();
     await device.close();

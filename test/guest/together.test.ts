@@ -40,7 +40,7 @@ describe('trace, cbt and guard together', () => {
     const tracker = await device.attach('cbt');
     assert.deepEqual((await device.filters()).map(({ name }) => name), ['trace', 'cbt', 'guard']);
     const before = checksum(DENIED);
-    const { epoch, generation } = await tracker.checkpoint();
+    const { mark } = await tracker.checkpoint();
     const stream = await trace.open();
 
     assert.equal(write(ALLOWED), 0);
@@ -61,7 +61,7 @@ describe('trace, cbt and guard together', () => {
     assert.equal(checksum(DENIED), before);
 
     // It stands above the guard, so it cannot know what that denies: it reports too much, and never too little.
-    assert.deepEqual(await collected(tracker.changes({ since: epoch, generation })), [ALLOWED, DENIED]);
+    assert.deepEqual(await collected(tracker.changes({ since: mark })), [ALLOWED, DENIED]);
 
     await tracker.detach();
     await guard.detach();

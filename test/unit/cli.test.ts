@@ -64,10 +64,12 @@ describe('errors', () => {
     ['attach', '/no/such', 'cbt'],
     ['detach', '/no/such', 'cbt'],
     ['checkpoint', '/no/such'],
-    ['changes', '/no/such', '--since', '1'],
+    ['changes', '/no/such', '--since', 'nightly'],
     ['map', '/no/such'],
     ['trace', '/no/such'],
-    ['diff', '/no/such', '--since', '1'],
+    ['diff', '/no/such', '--since', 'nightly'],
+    ['info', '/no/such'],
+    ['forget', '/no/such', 'nightly'],
     ['apply', '/no/such', '/tmp/none'],
     ['status', '/no/such'],
   ]) {
@@ -145,7 +147,7 @@ describe('what is made from the commands', () => {
     const names = [...commands.keys()];
     assert.ok(names.length > 15);
     for (const name of names) assert.match(commands.get(name) ?? '', /\.EX\n(npx )?blkfilter .*\n\.EE/, name);
-    assert.match(commands.get('changes DEV') ?? '', /--since <epoch>\n.*must be given.*--range.*blkfilter changes \/dev/s);
+    assert.match(commands.get('changes DEV') ?? '', /--since <mark>\n.*must be given.*--range.*blkfilter changes \/dev/s);
     for (const name of names) assert.equal(/^\.B --json$/m.test(commands.get(name) ?? ''), !name.startsWith('completion'), name);
     assert.ok(names.includes('rule add FILTER') && names.includes('status [DEV]'));
   });
@@ -191,9 +193,12 @@ describe('wrong usage exits with 2 and names what is wrong', () => {
     [['attach', '/dev/null', 'cbt', '--option'], /--option/],
     [['attach', '/dev/null', 'cbt', '--option', 'blockSize'], /NAME=VALUE/],
     [['changes', '/dev/null'], /--since/],
-    [['changes', '/dev/null', '--since', 'yesterday'], /yesterday/],
+    [['changes', '/dev/null', '--since', 'last week'], /last week.*a mark/],
     [['changes', '/dev/null', '--since', '-1'], /-1/],
-    [['changes', '/dev/null', '--since', '1', '--range', '5-4'], /5-4/],
+    [['changes', '/dev/null', '--since', '3'], /3 is the number of an epoch.*GENERATION:3.*--any-generation/],
+    [['changes', '/dev/null', '--since', 'nightly', '--any-generation'], /--any-generation goes with/],
+    [['changes', '/dev/null', '--since', '0123456:1'], /0123456:1/],
+    [['changes', '/dev/null', '--since', 'nightly', '--range', '5-4'], /5-4/],
     [['map'], /DEV/i],
     [['map', '/dev/null', '--range', '5-4'], /5-4/],
     [['map', '/dev/null', '--columns', '0'], /--columns/],
@@ -201,9 +206,11 @@ describe('wrong usage exits with 2 and names what is wrong', () => {
     [['map', '/dev/null', '--columns', 'all'], /--columns/],
     [['map', '/dev/null', '--rows', '-1'], /--rows/],
     [['diff', '/dev/null'], /either --since or --full/],
-    [['diff', '/dev/null', '--since', '1', '--full'], /either --since or --full/],
-    [['diff', '/dev/null', '--since', 'yesterday'], /yesterday/],
-    [['diff', '/dev/null', '--full', '--generation', 'x'], /--generation goes with --since/],
+    [['diff', '/dev/null', '--since', 'nightly', '--full'], /either --since or --full/],
+    [['diff', '/dev/null', '--since', 'last week'], /last week/],
+    [['diff', '/dev/null', '--since', '3'], /3 is the number of an epoch/],
+    [['diff', '/dev/null', '--full', '--any-generation'], /--any-generation goes with --since/],
+    [['diff', '/dev/null', '--full', '--name', 'nightly'], /--name goes with --output/],
     [['apply', '/dev/null'], /TARGET/i],
     [['trace'], /DEV/i],
     [['trace', '/dev/null', '--range', '5-4'], /5-4/],

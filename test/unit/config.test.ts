@@ -6,7 +6,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, describe, it } from 'node:test';
 
-import { config } from 'blkfilter';
+import { config, readOnly } from 'blkfilter';
 
 const folder = mkdtempSync(join(tmpdir(), 'blkfilter-'));
 const path = join(folder, 'config.json');
@@ -24,7 +24,10 @@ describe('the configuration', () => {
   });
 
   it('has rules and devices', async () => {
-    const rules = [{ filter: 'cbt', wwid: 'naa.5000c500*' }];
+    const rules = [
+      { filter: 'cbt', wwid: 'naa.5000c500*', options: { blockSize: '4KiB' } },
+      { filter: 'guard', kind: 'disk', except: { serial: ['a'] }, options: { rules: [readOnly] } },
+    ];
     const devices = [{ device: '/dev/sdb', filter: 'cbt', options: { blockSize: '4KiB' } }];
     assert.deepEqual(await read({ rules, devices }), { rules, devices });
   });
@@ -32,7 +35,9 @@ describe('the configuration', () => {
   const wrong: [unknown, RegExp][] = [
     ['{', /it is no JSON/],
     [{ rule: [] }, /unknown option 'rule'/],
-    [{ rules: [{ filter: 'cbt' }] }, /rules\.0: give at least one of name/],
+    [{ rules: [{ filter: 'cbt' }] }, /rules\.0: give at least one of kind, name/],
+    [{ rules: [{ filter: 'guard', name: 'sd*' }] }, /rules\.0\.options\.rules: guard needs rules here/],
+    [{ rules: [{ filter: 'cbt', name: 'sd*', options: { blockSize: '5KiB' } }] }, /rules\.0\.options\.blockSize: not a power/],
     [{ devices: [{ device: 'sdb', filter: 'cbt' }] }, /devices\.0\.device: the path of a device/],
     [{ devices: [{ device: '/dev/sdb' }] }, /devices\.0\.filter/],
     [{ devices: [{ device: '/dev/sdb', filter: 'cbt', options: { blockSize: '5KiB' } }] }, /options\.blockSize: not a power of two/],

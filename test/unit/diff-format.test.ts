@@ -13,7 +13,7 @@ import fc from 'fast-check';
 import { BlkfilterError } from 'blkfilter';
 import { DiffReader, encode, type DiffHeader, type DiffRange } from '#lib/diff/format.js';
 import { FileInput, StreamInput, type Input } from '#lib/diff/input.js';
-import { markOf, nameOf } from '#lib/diff/mark.js';
+import { nameOf, partsNamed } from '#lib/diff/mark.js';
 
 const scratch = mkdtempSync(join(tmpdir(), 'blkfilter-diff-'));
 after(() => rmSync(scratch, { recursive: true }));
@@ -321,7 +321,7 @@ describe('marks', () => {
   it('are read as they were written', () => {
     fc.assert(
       fc.property(fc.uuid(), fc.integer({ min: 1, max: Number.MAX_SAFE_INTEGER }), (generation, epoch) => {
-        assert.deepEqual(markOf(nameOf({ generation, epoch })), { generation, epoch });
+        assert.deepEqual(partsNamed(nameOf({ generation, epoch })), { generation, epoch });
       }),
     );
     const generation = '11111111-2222-3333-4444-555555555555';
@@ -329,8 +329,8 @@ describe('marks', () => {
     const own = nameOf({ generation, epoch: 7 });
     const others = ['', 'monday', own.slice(0, -2), own.replace('-7', '-0'), `${own}e3`, own.repeat(2), `${own}\n`];
     for (const name of others) {
-      assert.equal(markOf(name), undefined, name);
+      assert.equal(partsNamed(name), undefined, name);
     }
-    assert.equal(markOf(own.replace(/7$/, '9007199254740993')), undefined);
+    assert.equal(partsNamed(own.replace(/7$/, '9007199254740993')), undefined);
   });
 });

@@ -4,7 +4,7 @@ import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 
 import { Guard, readOnly, type GuardOptions, type GuardRule } from 'blkfilter';
-import { parseRule } from '#lib/cli/rule-spec.js';
+import { formatRule, parseRule } from '#lib/cli/rule-spec.js';
 import { check } from '#lib/options.js';
 
 const checked = (options: unknown) => check(Guard.options(), options, 'guard');
@@ -29,6 +29,9 @@ describe('a rule on the command line', () => {
     it(`--${action} ${spec}`, () => {
       assert.deepEqual(parseRule(action, spec), rule);
       checked({ rules: [rule] });
+      if (rule.pid || rule.cgroup) return;
+      const [verb = '', again = ''] = formatRule(rule).split(' ');
+      assert.deepEqual([verb, parseRule(action, again)], [action, rule]);
     });
   }
 

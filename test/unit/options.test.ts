@@ -4,7 +4,7 @@ import { describe, it } from 'node:test';
 
 import { z } from 'zod';
 
-import { ChangeTracker } from 'blkfilter';
+import { ChangeTracker, parseMark, type ChangesOptions, type Mark } from 'blkfilter';
 import { Connection } from '#lib/connection.js';
 import type { NativeDevice } from '#lib/native.js';
 import { check, checkAnswer, filterName, generation } from '#lib/options.js';
@@ -55,28 +55,37 @@ describe('the options of cbt', () => {
 describe('changes()', () => {
   const tracker = new ChangeTracker(new Connection('/dev/none', {} as NativeDevice), 'cbt');
   const uuid = '1adf10b8-b9c3-477e-8263-789401e6c25e';
+  const since = parseMark(`${uuid}:1`);
 
   it('refuses at once, by name', () => {
-    refuses(() => tracker.changes({ since: 0 }), /changes\.since/);
-    refuses(() => tracker.changes({ since: 1.5 }), /changes\.since/);
-    refuses(() => tracker.changes({ since: 2 ** 53 }), /changes\.since/);
-    refuses(() => tracker.changes({} as { since: number }), /changes\.since/);
-    refuses(() => tracker.changes({ since: 1, sector: -1 }), /changes\.sector/);
-    refuses(() => tracker.changes({ since: 1, count: 0 }), /changes\.count/);
-    refuses(() => tracker.changes({ since: 1, sector: 2 ** 53 - 1, count: 2 }), /beyond any device/);
-    refuses(() => tracker.changes({ since: 1, generation: 'x' }), /changes\.generation: not a UUID/);
-    refuses(() => tracker.changes({ since: 1, signal: {} as AbortSignal }), /changes\.signal/);
-    refuses(() => tracker.changes({ since: 1, until: 2 } as { since: number }), /unknown option 'until'/);
+    for (const epoch of [0, 1.5, 2 ** 53]) {
+      refuses(() => tracker.changes({ since: epoch, anyGeneration: true }), /changes\.since/);
+    }
+    for (const text of ['nightly', '1adf10b8:1', `${uuid}:0`, `${uuid}:1x`, uuid]) {
+      refuses(() => tracker.changes({ since: text as Mark }), /changes\.since: neither a mark/);
+    }
+    refuses(() => tracker.changes({} as ChangesOptions), /changes\.since/);
+    refuses(() => tracker.changes({ since, sector: -1 }), /changes\.sector/);
+    refuses(() => tracker.changes({ since, count: 0 }), /changes\.count/);
+    refuses(() => tracker.changes({ since, sector: 2 ** 53 - 1, count: 2 }), /beyond any device/);
+    refuses(() => tracker.changes({ since, signal: {} as AbortSignal }), /changes\.signal/);
+    refuses(() => tracker.changes({ since, until: 2 } as ChangesOptions), /unknown option 'until'/);
+  });
+
+  it('refuses the number of an epoch alone, and a mark of any generation', () => {
+    const alone = { since: 3 } as unknown as ChangesOptions;
+    assert.throws(() => tracker.changes(alone), { code: 'ERR_BLKFILTER_ARGUMENT', hint: /GENERATION:3.*anyGeneration: true/ });
+    refuses(() => tracker.changes({ since, anyGeneration: true } as unknown as ChangesOptions), /is of one generation/);
   });
 
   it('reads nothing before it is iterated over', () => {
     // The connection above cannot make a call.
-    tracker.changes({ since: 1, generation: uuid, sector: 8, count: 8, signal: AbortSignal.abort() });
+    tracker.changes({ since, sector: 8, count: 8, signal: AbortSignal.abort() });
   });
 
   it('throws the reason of a signal that is aborted', async () => {
     const reason = new Error('enough');
-    const iterator = tracker.changes({ since: 1, signal: AbortSignal.abort(reason) })[Symbol.asyncIterator]();
+    const iterator = tracker.changes({ since, signal: AbortSignal.abort(reason) })[Symbol.asyncIterator]();
     await assert.rejects(iterator.next(), reason);
   });
 });

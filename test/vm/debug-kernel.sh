@@ -13,15 +13,18 @@ header_files() (
 	find include scripts arch/x86/include -type f -o -type l
 )
 
-# build_debug_kernel ROOT: makes a small root as fetch_root does, but with a kernel that is built in it.
+fetch_debug_kernel() {
+	note "kernel $name: fetching its source and its compiler (Debian $suite)"
+	make_root "$1" "$(package linux-source 'linux-source-[0-9.]+')" gcc,libc6-dev,make,flex,bison,libelf-dev,libssl-dev,bc,lz4,kmod,python3-minimal
+}
+
+# build_debug_kernel ROOT: makes of a root with a kernel's source one as unpack_stock_kernel does.
 build_debug_kernel() {
 	local root=$1 log=$home/kernel-build.log tree=$home/source release headers
-	note "kernel $name: fetching its source and its compiler (Debian $suite)"
-	make_root "$root" "linux-source-$version,gcc,libc6-dev,make,flex,bison,libelf-dev,libssl-dev,bc,lz4,kmod,python3-minimal"
 	rm -rf "$tree"
 	mkdir "$tree"
-	tar -C "$tree" --strip-components=1 -xf "$root/usr/src/linux-source-$version.tar.xz"
-	rm "$root/usr/src/linux-source-$version.tar.xz"
+	tar -C "$tree" --strip-components=1 -xf "$root"/usr/src/linux-source-*.tar.xz
+	rm "$root"/usr/src/linux-source-*.tar.xz
 	cp "$debug_config" "$tree/debug.config"
 
 	note "kernel $name: building it, which takes from ten minutes to an hour"

@@ -39,7 +39,7 @@ struct blkfilter {
  * @count: sectors; 0 for a flush without data
  *
  * Zone operations carry no length in the bio: for them the range is the whole
- * zone, or the whole device.
+ * zone, or the whole device. For an operation that is not known it is the latter.
  */
 struct blkfilter_range {
 	sector_t sector;
@@ -68,6 +68,24 @@ enum blkfilter_flags {
 	BLKFILTER_ATOMIC = 1 << 0,
 	BLKFILTER_NO_FREEZE = 1 << 1,
 	BLKFILTER_DENIES = 1 << 2,
+};
+
+/**
+ * enum blkfilter_unseen - why a device may hold something else, though no bio has said so
+ * @BLKFILTER_UNSEEN_REQUEST: a request that may change data, and is no bio, was started
+ *	on the disk (SG_IO, NVMe passthrough…)
+ * @BLKFILTER_UNSEEN_MAPPING: the device stands for another place now: the table of a
+ *	device-mapper device, or the file behind a loop device, was exchanged
+ * @BLKFILTER_UNSEEN_HIBERNATED: the machine has hibernated. What the filter remembers is
+ *	of the moment before its memory was written out
+ * @BLKFILTER_UNSEEN_FORKED: the virtual machine was set back to an earlier state or is a
+ *	copy of another one, with its memory
+ */
+enum blkfilter_unseen {
+	BLKFILTER_UNSEEN_REQUEST,
+	BLKFILTER_UNSEEN_MAPPING,
+	BLKFILTER_UNSEEN_HIBERNATED,
+	BLKFILTER_UNSEEN_FORKED,
 };
 
 /**
@@ -125,9 +143,15 @@ enum blkfilter_flags {
  *	Filters without it are detached instead
  * @resized: the device is about to have @sectors sectors, perhaps as many as it
  *	has. Must not sleep
- * @bypassed: a request that may change data, and is no bio, was started on the
- *	disk (SG_IO, NVMe passthrough…). What it changes is not known. Must not
- *	sleep
+ * @unseen: the device may hold something else from now on. What has changed is not
+ *	known. A filter that has this asks by blkfilter_settle() before it relies on
+ *	what it remembers. Must not sleep
+ * @configure: an attach rule has @options for the filter, words with a space between each
+ *	two, or "" when it has none. They must be in force when this returns: the
+ *	device's first bio comes after it. Without @flt, which is how a rule is added,
+ *	only say whether they make sense. Negative errno if not, and 1 if the filter
+ *	denies every change of the device with them: should it fail to attach later, the
+ *	device is marked read-only instead. May sleep. A filter without this gets no options
  */
 struct blkfilter_operations {
 	struct list_head link;
@@ -149,17 +173,22 @@ struct blkfilter_operations {
 	void (*device_removed)(struct blkfilter *flt, bool surprise);
 	void (*moved)(struct blkfilter *flt, struct block_device *bdev);
 	void (*resized)(struct blkfilter *flt, sector_t sectors);
-	void (*bypassed)(struct blkfilter *flt);
+	void (*unseen)(struct blkfilter *flt, enum blkfilter_unseen why);
+	int (*configure)(struct blkfilter *flt, const char *options);
 };
 
 int blkfilter_register(struct blkfilter_operations *ops);
 void blkfilter_unregister(struct blkfilter_operations *ops);
 void blkfilter_submit_below(struct blkfilter *flt, struct bio *bio);
 int blkfilter_drain(struct block_device *bdev);
+void blkfilter_set_read_only(struct blkfilter *flt, bool read_only);
+void blkfilter_settle(struct blkfilter *flt);
 
 /**
  * blkfilter_changes_data() - does this operation change what the device holds?
  * @op: of enum req_op
+ *
+ * An operation that is not known here does.
  */
 static inline bool blkfilter_changes_data(enum req_op op)
 {
@@ -168,16 +197,14 @@ static inline bool blkfilter_changes_data(enum req_op op)
 		return true;
 
 	switch (op) {
-	case REQ_OP_DISCARD:
-	case REQ_OP_SECURE_ERASE:
-	case REQ_OP_WRITE_ZEROES:
-	case REQ_OP_ZONE_APPEND:
-	case REQ_OP_ZONE_RESET:
-	case REQ_OP_ZONE_RESET_ALL:
-	case REQ_OP_ZONE_FINISH:
-		return true;
-	default:
+	case REQ_OP_READ:
+	case REQ_OP_FLUSH:
+	case REQ_OP_ZONE_OPEN:
+	case REQ_OP_ZONE_CLOSE:
+	case REQ_OP_DRV_IN:
 		return false;
+	default:
+		return true;
 	}
 }
 

@@ -16,8 +16,8 @@ function stdin(): AsyncIterable<Uint8Array> {
   throw new BlkfilterError({ code: 'ERR_BLKFILTER_ARGUMENT', reason, hint: 'name a file, or pipe a diff to it' });
 }
 
-function describe({ target, generation, epoch, copied, zeroed }: ApplyResult): string {
-  const at = epoch === null ? 'where the diff leads to' : `at epoch ${epoch} of generation ${generation}`;
+function describe({ target, mark, copied, zeroed }: ApplyResult): string {
+  const at = mark === null ? 'where the diff leads to' : `at ${mark}`;
   return `${target} is ${at}\n${formatSize(copied)} of data, ${formatSize(zeroed)} of zeroes applied`;
 }
 

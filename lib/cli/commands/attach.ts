@@ -3,7 +3,7 @@ import { InvalidArgumentError, type Command } from 'commander';
 import { z } from 'zod';
 
 import { optionsOf } from '../../device.js';
-import { open, type AttachedFilter } from '../../index.js';
+import { ChangeTracker, open, type AttachedFilter } from '../../index.js';
 import { example } from '../example.js';
 import { answer, type OutputOptions } from '../output.js';
 
@@ -40,9 +40,15 @@ async function attach(path: string, filter: string, options: OutputOptions & { o
   const device = await open(path);
   try {
     // The API checks the options of the filter that is named; here the name is only known at run time.
-    await device.attach<string>(filter, typed(filter, options.option ?? {}) as Record<string, never>);
+    const handle = await device.attach<string>(filter, typed(filter, options.option ?? {}) as Record<string, never>);
     const { altitude = null } = (await device.filters()).find(({ name }) => name === filter) ?? ({} as Partial<AttachedFilter>);
-    await answer(options, { device: path, filter, altitude }, () => `${filter} is attached to ${path}`);
+    const mark = handle instanceof ChangeTracker ? (await handle.history()).mark : undefined;
+    await answer(options, { device: path, filter, altitude, ...(mark && { mark }) }, () =>
+      [
+        `${filter} is attached to ${path}`,
+        ...(mark ? [`read what changes from now on with: blkfilter changes ${path} --since ${mark}`] : []),
+      ].join('\n'),
+    );
   } finally {
     await device.close();
   }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-import { InvalidArgumentError, type Command } from 'commander';
+import type { Command } from 'commander';
 
 import {
   SECTOR_SIZE,
@@ -10,19 +10,20 @@ import {
   type Changes,
   type ChangesBatch,
   type ExtentList,
+  type Mark,
 } from '../../index.js';
 import { example } from '../example.js';
 import { write, type OutputOptions } from '../output.js';
+import { addSince, refuseSince, sinceOf, type SinceFlags } from '../since.js';
 
-interface ChangesFlags extends OutputOptions {
-  since: number;
-  generation?: string;
+interface ChangesFlags extends SinceFlags, OutputOptions {
+  since: string;
   range?: ReturnType<typeof parseRange>;
 }
 
 interface Header {
   device: string;
-  since: number;
+  since: Mark | number;
   blockSectors: number;
 }
 
@@ -46,7 +47,7 @@ function jsonPrinter(header: Header): Printer {
 function textPrinter({ device, since, blockSectors }: Header): Printer {
   return {
     begin: ({ generation, epoch }) =>
-      `${device}: changes since epoch ${since}; now epoch ${epoch} of generation ${generation}; ` +
+      `${device}: changes since ${since}; now epoch ${epoch} of generation ${generation}; ` +
       `blocks of ${formatSize(blockSectors * SECTOR_SIZE)}\n${'SECTORS'.padEnd(32)}SIZE\n`,
     extents: (extents) =>
       Array.from(extents, (one) => `${formatRange(one).padEnd(32)}${formatSize(one.count * SECTOR_SIZE)}\n`).join(''),
@@ -67,35 +68,25 @@ async function print(changes: Changes, printer: Printer): Promise<void> {
   await write(printer.end(changedSectors));
 }
 
-async function changes(path: string, { since, generation, range, json }: ChangesFlags): Promise<void> {
+async function changes(path: string, { range, json, ...flags }: ChangesFlags): Promise<void> {
+  refuseSince(flags);
   const device = await open(path);
   try {
     const tracker = await device.filter('cbt');
     const { blockSize } = await tracker.info();
-    const header = { device: path, since, blockSectors: blockSize / SECTOR_SIZE };
-    await print(
-      tracker.changes({ since, ...range, ...(generation !== undefined && { generation }) }),
-      json ? jsonPrinter(header) : textPrinter(header),
-    );
+    const start = await sinceOf(tracker, flags.since);
+    const header = { device: path, since: start.since, blockSectors: blockSize / SECTOR_SIZE };
+    await print(tracker.changes({ ...start, ...range }), json ? jsonPrinter(header) : textPrinter(header));
   } finally {
     await device.close();
   }
 }
 
-/** Reads the number of an epoch. */
-export function parseEpoch(text: string): number {
-  if (!/^\d+$/.test(text)) throw new InvalidArgumentError('An epoch is a whole number, as `checkpoint` returns it.');
-  return Number(text);
-}
-
 export function addChanges(program: Command): void {
-  const command = program
-    .command('changes DEV')
+  const command = addSince(program.command('changes DEV'), { mandatory: true })
     .description('show which sectors changed')
-    .requiredOption('--since <epoch>', 'changes in this epoch or later', parseEpoch)
-    .option('--generation <uuid>', 'fail if tracking had a gap since this generation')
     .option('--range <sectors>', 'only these sectors, such as 0-2047', parseRange)
     .option('--json', 'print JSON')
     .action(changes);
-  example(command, 'blkfilter changes /dev/sdb --since 2 --range 0-2047');
+  example(command, 'blkfilter changes /dev/sdb --since nightly --range 0-2047');
 }

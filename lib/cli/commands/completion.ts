@@ -29,6 +29,7 @@ const options = (command: Command): readonly Option[] => command.createHelp().vi
 const kinds: Partial<Record<string, 'devices' | 'filters' | 'files'>> = {
   DEV: 'devices',
   SRC: 'devices',
+  'SRC=DST': 'devices',
   FILTER: 'filters',
   FILE: 'files',
   DST: 'files',
@@ -57,7 +58,11 @@ const wordList = (names: string[]): string => `-W '${names.join(' ')}'`;
 /** The branches of a case statement: what completes each pattern. Those that complete the same share one. */
 function branches(pairs: [pattern: string, words: string][]): string {
   const patterns = new Map<string, string[]>();
-  for (const [pattern, words] of pairs) patterns.set(words, [...(patterns.get(words) ?? []), `'${pattern}'`]);
+  for (const [pattern, words] of pairs) {
+    // Whatever comes at a star's place, which must not be quoted.
+    const quoted = `'${pattern}'`.replace(/\*'$/, "'*");
+    patterns.set(words, [...(patterns.get(words) ?? []), quoted]);
+  }
   return Array.from(patterns, ([words, all]) => `\t${all.join(' | ')}) words=(${words}) ;;`).join('\n');
 }
 
@@ -80,7 +85,7 @@ function bash(program: Command): string {
     command.registeredArguments.flatMap((argument, index): [string, string][] => {
       const kind = kinds[argument.name()];
       const words = argument.argChoices ? wordList(argument.argChoices) : kind && bashWords[kind];
-      return words === undefined ? [] : [[`${path} ${index}`, words]];
+      return words === undefined ? [] : [[`${path} ${argument.variadic ? '*' : index}`, words]];
     }),
   );
   return `# blkfilter for bash; made by \`blkfilter completion bash\`.
@@ -146,7 +151,7 @@ function zsh(program: Command): string {
   };
   const argumentSpec = (argument: Argument, index: number): string => {
     const choices = argument.argChoices && `(${argument.argChoices.join(' ')})`;
-    return quote(`${index + 1}:${argument.name()}:${choices ?? action(kinds[argument.name()])}`);
+    return quote(`${argument.variadic ? '*' : index + 1}:${argument.name()}:${choices ?? action(kinds[argument.name()])}`);
   };
   const functionName = (path: string): string => ['_blkfilter', ...path.split(' ').filter(Boolean)].join('_');
   const body = ({ path, command }: Entry): string => {

@@ -14,24 +14,26 @@ import {
 import { example } from '../example.js';
 import { interruptible } from '../interrupt.js';
 import { stream, write, type OutputOptions } from '../output.js';
-import { parseEpoch } from './changes.js';
+import { addSince, refuseSince, sinceOf, type SinceFlags } from '../since.js';
 
-interface DiffFlags extends OutputOptions {
-  since?: number;
-  generation?: string;
+interface DiffFlags extends SinceFlags, OutputOptions {
   full?: true;
   output?: string;
+  name?: string;
 }
 
 /** What is wrong with the flags, said before anything is opened. */
-function refuse({ since, generation, full, output }: DiffFlags): void {
+function refuse({ full, output, name, ...since }: DiffFlags): void {
   const wrong = (reason: string, hint: string): never => {
     throw new BlkfilterError({ code: 'ERR_BLKFILTER_ARGUMENT', reason, hint });
   };
-  if ((since === undefined) !== (full === true)) {
+  if ((since.since === undefined) !== (full === true)) {
     wrong('either --since or --full', 'the first diff is --full, the next --since');
   }
-  if (generation !== undefined && full) wrong('--generation goes with --since', 'a diff of all needs none');
+  refuseSince(since);
+  if (name !== undefined && output === undefined) {
+    wrong('--name goes with --output', 'of a diff in a pipe nobody here knows whether it arrives: keep the mark that is printed');
+  }
   if (output === undefined && process.stdout.isTTY) {
     wrong('a diff is nothing for a terminal', 'use --output FILE, or pipe it on');
   }
@@ -40,7 +42,7 @@ function refuse({ since, generation, full, output }: DiffFlags): void {
 /** Writes a diff to a file, of which nothing is left when that is interrupted. */
 async function save(device: BlockDevice, options: DiffOptions, path: string): Promise<Diff> {
   await checkOutput(device, path);
-  return interruptible(path, 'run it again, since the same epoch', async (signal) => {
+  return interruptible(path, 'run it again, since the same mark', async (signal) => {
     const diff = await createDiff(device, { ...options, signal });
     await diff.save(path);
     return diff;
@@ -54,22 +56,25 @@ async function pipe(device: BlockDevice, options: DiffOptions): Promise<Diff> {
 }
 
 function describe(path: string, { from, to, copied, zeroed }: Diff): string {
-  const since = from ? `what changed since epoch ${from.epoch}` : 'all of it';
   return [
-    `${path}: ${since}, up to epoch ${to.epoch} of generation ${to.generation}`,
+    `${path}: ${from ? `what changed since ${from}` : 'all of it'}`,
     `${formatSize(copied)} of data, ${formatSize(zeroed)} of zeroes`,
-    `make the next with: blkfilter diff ${path} --since ${to.epoch} --generation ${to.generation}`,
+    `make the next with: blkfilter diff ${path} --since ${to}`,
   ].join('\n');
 }
 
 async function run(path: string, flags: DiffFlags): Promise<void> {
   refuse(flags);
-  const { json, output, ...options } = flags;
+  const { json, output, name, since } = flags;
   const device = await open(path);
   try {
+    const tracker = await device.filter('cbt');
+    const options: DiffOptions = since === undefined ? { full: true } : await sinceOf(tracker, since);
     const diff = output === undefined ? await pipe(device, options) : await save(device, options, output);
+    // Only now: whoever fails before begins again from the mark that has the name.
+    if (name !== undefined) await tracker.nameMark(diff.to, name);
     const { from, to, size, copied, zeroed } = diff;
-    const document = { device: path, output: output ?? null, since: from?.epoch ?? null, ...to, size, copied, zeroed };
+    const document = { device: path, output: output ?? null, since: from ?? null, mark: to, size, copied, zeroed };
     if (json && output !== undefined) await write(`${JSON.stringify(document)}\n`);
     else process.stderr.write(`${json ? JSON.stringify(document) : describe(path, diff)}\n`);
   } finally {
@@ -78,14 +83,12 @@ async function run(path: string, flags: DiffFlags): Promise<void> {
 }
 
 export function addDiff(program: Command): void {
-  const command = program
-    .command('diff DEV')
+  const command = addSince(program.command('diff DEV'), { mandatory: false })
     .description('write what changed, with its data, to stdout or a file')
-    .option('--since <epoch>', 'what changed in this epoch or later', parseEpoch)
-    .option('--generation <uuid>', 'fail if tracking had a gap since this generation')
     .option('--full', 'all of the device')
     .option('--output <file>', 'write to a file')
+    .option('--name <name>', 'call the mark that it leads to so, once the file is there')
     .option('--json', 'print JSON, on stderr when the diff goes to stdout')
     .action(run);
-  example(command, 'blkfilter diff /dev/sdb --since 2 --output monday.diff');
+  example(command, 'blkfilter diff /dev/sdb --since sunday.diff --output monday.diff');
 }

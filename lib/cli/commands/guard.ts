@@ -4,7 +4,6 @@ import type { Command } from 'commander';
 import {
   formatDuration,
   open,
-  readOnly,
   type BlockDevice,
   type Guard,
   type GuardAction,
@@ -13,19 +12,7 @@ import {
 } from '../../index.js';
 import { example } from '../example.js';
 import { answer, paint, table, type OutputOptions } from '../output.js';
-import { parseRule } from '../rule-spec.js';
-
-interface GuardFlags extends OutputOptions {
-  readOnly?: true;
-}
-
-/** The options that are rules, by what they do. To fail is to deny. */
-const kinds = [
-  ['deny', 'deny', 'fail these requests'],
-  ['fail', 'deny', 'the same'],
-  ['delay', 'delay', 'let these requests go on later'],
-  ['pass', 'pass', 'let these requests pass, whatever later rules say'],
-] as const;
+import { addRuleOptions, formatChance, formatSectors, type RuleFlags } from '../rule-spec.js';
 
 const help = `
 The first rule that applies to a request decides; the rest pass. Without rules it shows
@@ -53,15 +40,12 @@ function whose({ pid, cgroup }: GuardRule): string {
   return named.filter(Boolean).join(', ') || 'any';
 }
 
-/** The kernel counts in millionths. */
-const percent = (chance = 1): string => `${Number((chance * 100).toFixed(4))}%`;
-
 const row = (rule: GuardRule & { applied: number }, operations = 'all'): string[] => [
   show(rule),
   rule.operations?.join(',') ?? operations,
-  rule.range ? `${rule.range.sector}-${rule.range.count ? rule.range.sector + rule.range.count - 1 : ''}` : 'all',
+  formatSectors(rule.range),
   whose(rule),
-  percent(rule.chance),
+  formatChance(rule.chance),
   String(rule.applied),
 ];
 
@@ -83,11 +67,10 @@ async function guardWith(device: BlockDevice, rules: GuardRule[]): Promise<Guard
   return guard;
 }
 
-async function guard(path: string, typed: GuardRule[], { readOnly: block, ...options }: GuardFlags): Promise<void> {
+async function guard(path: string, rules: GuardRule[], options: OutputOptions): Promise<void> {
   const device = await open(path);
   try {
-    // A write blocker has no exceptions, wherever it was typed.
-    const guard = await guardWith(device, block ? [readOnly, ...typed] : typed);
+    const guard = await guardWith(device, rules);
     const counters = await guard.counters();
     const bypassed = await device.bypassed();
     await answer(options, { device: path, ...counters, bypassed }, () => text(counters, bypassed));
@@ -97,20 +80,15 @@ async function guard(path: string, typed: GuardRule[], { readOnly: block, ...opt
 }
 
 export function addGuard(program: Command): void {
-  // In the order in which they were typed, whatever their kinds.
-  const rules: GuardRule[] = [];
   const command = program
     .command('guard DEV')
-    .description('deny, delay or pass requests by rule, or show the rules and what they did')
-    .option('--read-only', 'a write blocker: no request that changes data gets through; the first rule');
-  for (const [name, action, description] of kinds) {
-    command.option(`--${name} <spec>`, `${description}; may be repeated`, (spec: string) => {
-      rules.push(parseRule(action, spec));
-    });
-  }
+    .description('deny, delay or pass requests by rule, or show the rules and what they did');
+  const rulesOf = addRuleOptions(command);
   command
     .option('--json', 'print JSON')
     .addHelpText('after', help)
-    .action((path: string, flags: GuardFlags) => guard(path, rules, flags));
+    .action((path: string, { readOnly, ...options }: RuleFlags & OutputOptions) =>
+      guard(path, rulesOf({ ...(readOnly && { readOnly }) }), options),
+    );
   example(command, 'blkfilter guard /dev/sdb --read-only');
 }

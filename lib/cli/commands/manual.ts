@@ -60,7 +60,10 @@ const paragraphs = (text: string): string => text.trim().split('\n\n').map(roff)
 function usage(command: Command): string {
   const names = [];
   for (let one = command; one.parent; one = one.parent) names.unshift(one.name());
-  const args = command.registeredArguments.map((arg) => (arg.required ? arg.name() : `[${arg.name()}]`));
+  const args = command.registeredArguments.map((arg) => {
+    const name = arg.variadic ? `${arg.name()}...` : arg.name();
+    return arg.required ? name : `[${name}]`;
+  });
   return [...names, ...args].join(' ');
 }
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-import type { Extent } from 'blkfilter';
+import { markOf, type ChangeTracker, type Extent, type Mark } from 'blkfilter';
 
 /** The union of extents: sorted, none touching another. Written without a look at the library's own. */
 export function union(extents: Iterable<Extent>): Extent[] {
@@ -27,6 +27,16 @@ export function rounded(extents: Iterable<Extent>, blockSectors: number, sectors
 
 export const shifted = (extents: Iterable<Extent>, by: number): Extent[] =>
   [...extents].map(({ sector, count }) => ({ sector: sector + by, count }));
+
+/** The mark of an epoch of the generation that tracking is in. */
+export async function markNow(tracker: ChangeTracker, epoch = 1): Promise<Mark> {
+  const { generation } = await tracker.info();
+  return markOf({ generation, epoch });
+}
+
+/** What changed since an epoch of this generation; since its first, unless told. */
+export const changedSince = async (tracker: ChangeTracker, epoch = 1): Promise<Extent[]> =>
+  collected(tracker.changes({ since: await markNow(tracker, epoch) }));
 
 export async function collected(extents: AsyncIterable<Extent>): Promise<Extent[]> {
   const all: Extent[] = [];

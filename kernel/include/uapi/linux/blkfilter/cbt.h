@@ -21,6 +21,12 @@
 #define BLKFILTER_CBT_BLOCK_SIZE_MIN		(4 * 1024)
 #define BLKFILTER_CBT_BLOCK_SIZE_MAX		(1024 * 1024)
 
+/* Bytes of an epoch's name, with the NUL that ends it. */
+#define BLKFILTER_CBT_EPOCH_NAME_LENGTH		64
+/* Epochs of a device that are listed, and those of them that may have a name. */
+#define BLKFILTER_CBT_EPOCHS_MAX		128
+#define BLKFILTER_CBT_EPOCHS_NAMED_MAX		64
+
 /**
  * enum blkfilter_cbt_cmd - commands, with the struct each one takes
  * @BLKFILTER_CBT_INFO: struct blkfilter_cbt_info
@@ -29,6 +35,9 @@
  * @BLKFILTER_CBT_CHANGES: struct blkfilter_cbt_changes
  * @BLKFILTER_CBT_BITMAP: struct blkfilter_cbt_bitmap
  * @BLKFILTER_CBT_MARK: struct blkfilter_cbt_extent (CAP_SYS_ADMIN)
+ * @BLKFILTER_CBT_EPOCHS: struct blkfilter_cbt_epochs
+ * @BLKFILTER_CBT_NAME_EPOCH: struct blkfilter_cbt_epoch_name (CAP_SYS_ADMIN)
+ * @BLKFILTER_CBT_FORGET: struct blkfilter_cbt_forget (CAP_SYS_ADMIN)
  */
 enum blkfilter_cbt_cmd {
 	BLKFILTER_CBT_INFO = 1,
@@ -37,6 +46,9 @@ enum blkfilter_cbt_cmd {
 	BLKFILTER_CBT_CHANGES = 4,
 	BLKFILTER_CBT_BITMAP = 5,
 	BLKFILTER_CBT_MARK = 6,
+	BLKFILTER_CBT_EPOCHS = 7,
+	BLKFILTER_CBT_NAME_EPOCH = 8,
+	BLKFILTER_CBT_FORGET = 9,
 };
 
 /**
@@ -46,6 +58,11 @@ enum blkfilter_cbt_cmd {
  * @BLKFILTER_CBT_GAP_BYPASSED: a request that no filter can see may have changed
  *	the disk (SG_IO, NVMe passthrough)
  * @BLKFILTER_CBT_GAP_MEDIUM: the disk has got another medium
+ * @BLKFILTER_CBT_GAP_MAPPING: the device may stand for another place than before: the
+ *	table of a device-mapper device, or the file behind a loop device, was exchanged
+ * @BLKFILTER_CBT_GAP_HIBERNATED: the machine was hibernated
+ * @BLKFILTER_CBT_GAP_FORKED: the virtual machine was set back to an earlier state, or
+ *	copied, with its memory
  *
  * A gap in tracking goes on in the same epochs, with all of the device reported as
  * changed in the epoch in which the gap was noticed.
@@ -54,6 +71,9 @@ enum blkfilter_cbt_gap {
 	BLKFILTER_CBT_GAP_ATTACHED = 1,
 	BLKFILTER_CBT_GAP_BYPASSED = 2,
 	BLKFILTER_CBT_GAP_MEDIUM = 3,
+	BLKFILTER_CBT_GAP_MAPPING = 4,
+	BLKFILTER_CBT_GAP_HIBERNATED = 5,
+	BLKFILTER_CBT_GAP_FORKED = 6,
 };
 
 /**
@@ -161,6 +181,74 @@ struct blkfilter_cbt_bitmap {
 	__u64 bits;
 	__u32 length;
 	__u32 reserved;
+};
+
+/**
+ * struct blkfilter_cbt_epoch - an epoch that a reader can begin from
+ * @epoch: its number
+ * @seconds: when it began, since 1970 by the system's clock
+ * @nanoseconds: the rest of that
+ * @reserved: zero
+ * @name: ended by a NUL; empty when it has none
+ */
+struct blkfilter_cbt_epoch {
+	__u64 epoch;
+	__s64 seconds;
+	__u32 nanoseconds;
+	__u32 reserved;
+	__u8 name[BLKFILTER_CBT_EPOCH_NAME_LENGTH];
+};
+
+/**
+ * struct blkfilter_cbt_epochs - list the epochs of the generation
+ * @generation: in: the generation that the list is to be of, ESTALE if it is no
+ *	longer the device's; all zero: any. Result: the current one
+ * @seconds: result: when the generation began, as in struct blkfilter_cbt_epoch
+ * @nanoseconds: result: the rest of that
+ * @gap: result: why it began, of enum blkfilter_cbt_gap
+ * @cursor: in: the epoch to start at. Result: where to go on; 0 when done
+ * @epochs: in: address of an array of struct blkfilter_cbt_epoch, ascending
+ * @capacity: in: elements in that array, at least 1
+ * @count: result: elements written
+ *
+ * Listed are the epoch that the generation began in, and those that a checkpoint
+ * began and did not fail. Beyond BLKFILTER_CBT_EPOCHS_MAX the oldest that has no
+ * name is dropped; as a @since it is as good as before. A new generation empties
+ * the list.
+ */
+struct blkfilter_cbt_epochs {
+	__u8 generation[16];
+	__s64 seconds;
+	__u32 nanoseconds;
+	__u32 gap;
+	__u64 cursor;
+	__u64 epochs;
+	__u32 capacity;
+	__u32 count;
+};
+
+/**
+ * struct blkfilter_cbt_epoch_name - give an epoch a name
+ * @generation: in: the generation that @epoch belongs to, ESTALE if it is no
+ *	longer the device's; all zero: any
+ * @epoch: in: one that is listed, ENODATA if it is not, EEXIST if it has another
+ *	name
+ * @name: in: ended by a NUL: letters, digits, '_' and '-' (of ASCII), the first a
+ *	letter or '_'. If another epoch has it, it loses it. ENOSPC if there are
+ *	BLKFILTER_CBT_EPOCHS_NAMED_MAX names
+ */
+struct blkfilter_cbt_epoch_name {
+	__u8 generation[16];
+	__u64 epoch;
+	__u8 name[BLKFILTER_CBT_EPOCH_NAME_LENGTH];
+};
+
+/**
+ * struct blkfilter_cbt_forget - take a name away
+ * @name: in: as in struct blkfilter_cbt_epoch_name; ENODATA if no epoch has it
+ */
+struct blkfilter_cbt_forget {
+	__u8 name[BLKFILTER_CBT_EPOCH_NAME_LENGTH];
 };
 
 #endif /* _UAPI_LINUX_BLKFILTER_CBT_H */

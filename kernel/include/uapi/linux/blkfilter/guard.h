@@ -8,6 +8,9 @@
  * the default is to pass. Sectors are 512 bytes, relative to the device that the
  * filter is attached to.
  *
+ * As long as the rules deny every change of all sectors to everybody, always, the device
+ * is marked read-only as well, as by BLKROSET.
+ *
  * Each command takes exactly the struct named beside it; another optlen gives
  * EINVAL. Fields named reserved must be zero.
  */
