@@ -16,6 +16,7 @@
 #include <linux/blk-mq.h>
 #include <linux/cdrom.h>
 #include <linux/compat.h>
+#include <linux/fd.h>
 #include <linux/fs.h>
 #include <linux/hdreg.h>
 #include <linux/loop.h>
@@ -415,6 +416,7 @@ static bool notrace ioctl_changes(unsigned int cmd, const void __user *arg)
 	case NVME_IOCTL_RESCAN:
 	case LOOP_GET_STATUS:
 	case LOOP_GET_STATUS64:
+	case FDGETFDCSTAT: /* blkid asks each device */
 	case SCSI_IOCTL_TEST_UNIT_READY:
 	case SCSI_IOCTL_START_UNIT:
 	case SCSI_IOCTL_STOP_UNIT:
@@ -425,8 +427,8 @@ static bool notrace ioctl_changes(unsigned int cmd, const void __user *arg)
 		return true;
 	}
 	switch (_IOC_TYPE(cmd)) {
-	case 'p': /* the block layer's reservations; from here on Opal's, by which disks are erased */
-		return _IOC_NR(cmd) >= 220;
+	case 'p': /* the block layer's reservations; from 220 on Opal's, by which disks are erased */
+		return _IOC_NR(cmd) >= 220 && !(_IOC_NR(cmd) >= 236 && _IOC_NR(cmd) <= 239);
 	case 0x12: /* the block layer's own, which no driver gets */
 	case 'T': /* is this a terminal? */
 	case 'f': /* a file system? */
