@@ -14,6 +14,7 @@ import './rules.test.js';
 import './watch.test.js';
 import './lifecycle.test.js';
 import './owner.test.js';
+import './stray.test.js';
 import './waits.test.js';
 import './faults.test.js';
 import './requests.test.js';
