@@ -111,13 +111,13 @@ describe('applying a diff', () => {
     it(`${how}, all first, then what follows`, async () => {
       const first = await applyDiff(source(full), target);
       assert.deepEqual(first, {
-        target, since: null, generation: GENERATION, epoch: 2, size: 64 * KIB, copied: 20 * KIB, zeroed: 44 * KIB,
+        target, since: null, mark: `${GENERATION}:2`, size: 64 * KIB, copied: 20 * KIB, zeroed: 44 * KIB,
       });
       assert.deepEqual([contents(), state()], [AFTER_FULL, at(2)]);
 
       const next = await applyDiff(source(second), target);
       assert.deepEqual(next, {
-        target, since: 2, generation: GENERATION, epoch: 3, size: 64 * KIB, copied: 8 * KIB, zeroed: 4 * KIB,
+        target, since: `${GENERATION}:2`, mark: `${GENERATION}:3`, size: 64 * KIB, copied: 8 * KIB, zeroed: 4 * KIB,
       });
       assert.deepEqual([contents(), state()], [AFTER_SECOND, at(3)]);
     });
