@@ -210,6 +210,8 @@ describe('wrong usage exits with 2 and names what is wrong', () => {
     [['diff', '/dev/null', '--since', 'last week'], /last week/],
     [['diff', '/dev/null', '--since', '3'], /3 is the number of an epoch/],
     [['diff', '/dev/null', '--full', '--any-generation'], /--any-generation goes with --since/],
+    [['diff', '/dev/null', '--full', '--name', '1st'], /1st.*begins with a letter/],
+    [['checkpoint', '/dev/null', '--name', 'a:b'], /a:b.*begins with a letter/],
     [['diff', '/dev/null', '--full', '--name', 'nightly'], /--name goes with --output/],
     [['apply', '/dev/null'], /TARGET/i],
     [['trace'], /DEV/i],

@@ -4,6 +4,7 @@ import type { Command } from 'commander';
 import { open, type FrozenCheckpoint } from '../../index.js';
 import { example } from '../example.js';
 import { answer, paint, type OutputOptions } from '../output.js';
+import { parseName } from '../since.js';
 
 interface CheckpointFlags extends OutputOptions {
   freeze?: true;
@@ -41,7 +42,7 @@ export function addCheckpoint(program: Command): void {
     .command('checkpoint DEV')
     .description('end the current epoch of change tracking and start the next')
     .option('--freeze', 'freeze the file systems on it meanwhile, and say which')
-    .option('--name <name>', 'give it a name, which moves to it if an earlier one has it')
+    .option('--name <name>', 'give it a name, which an earlier one that has it loses', parseName)
     .option('--json', 'print JSON')
     .action(checkpoint);
   example(command, 'blkfilter checkpoint /dev/sdb --freeze --json');
