@@ -3,7 +3,7 @@
 import { InvalidArgumentError, Option, type Command } from 'commander';
 
 import { BlkfilterError, diffMark, type ChangeTracker, type Since } from '../index.js';
-import { bareNumber, markText } from '../mark.js';
+import { bareNumber, checkpointName, markText } from '../mark.js';
 
 /** The flags that say since when. */
 export interface SinceFlags {
@@ -19,6 +19,13 @@ const isPath = (text: string): boolean => /[./]/.test(text);
 function parse(text: string): string {
   if (isNumber(text) || isPath(text) || markText.safeParse(text).success) return text;
   throw new InvalidArgumentError('It is a mark (GENERATION:EPOCH), a name that a checkpoint has, or the path of a diff.');
+}
+
+/** Reads the name that a checkpoint is to have. */
+export function parseName(text: string): string {
+  const { data, error } = checkpointName.safeParse(text);
+  if (data !== undefined) return data;
+  throw new InvalidArgumentError(`${error?.issues[0]?.message}.`);
 }
 
 /** Adds the options that say since when. */

@@ -240,7 +240,7 @@ export class ChangeTracker extends Filter {
    * @throws {BlkfilterError} `EPERM`; `ENOENT` cbt is not attached; `ETIMEDOUT` the disk hangs, or was too slow for the
    *   minute that file systems are frozen at most, and then the epoch has begun; `EPROTO` what freezes was killed, likewise;
    *   `ENOTSUP` the I/O statistics of a device-mapper or RAID device are off;
-   *   `ENODEV`; `ERR_BLKFILTER_ARGUMENT`
+   *   `ENODEV`; `ERR_BLKFILTER_ARGUMENT`; with `name`, as {@link nameMark}, and then the epoch has begun
    */
   async checkpoint(options: CheckpointOptions & { freeze: true }): Promise<FrozenCheckpoint>;
   async checkpoint(options?: CheckpointOptions): Promise<Checkpoint>;
@@ -279,7 +279,7 @@ export class ChangeTracker extends Filter {
    *
    * Name a mark when what was copied since the one before is safe: whoever fails before that begins again from there.
    * @throws {BlkfilterError} `EGENERATION` tracking had a gap since that mark; `ENODATA` its epoch is not in the
-   *   {@link history}; `ENOSPC` there are 64 names; `EPERM`; `ENOENT` cbt is not attached; `ERR_BLKFILTER_ARGUMENT`
+   *   {@link history}; `EEXIST` it has another name; `ENOSPC` there are 64 names; `EPERM`; `ENOENT` cbt is not attached; `ERR_BLKFILTER_ARGUMENT`
    */
   async nameMark(mark: Mark, name: string): Promise<void> {
     const { generation, epoch } = markParts(parseMark(mark));

@@ -24,7 +24,7 @@ describe('a mark', () => {
         const mark = markOf(of);
         assert.equal(mark, `${of.generation}:${of.epoch}`);
         assert.equal(parseMark(mark.toUpperCase()), mark);
-        assert.deepEqual(markParts(parseMark(mark)), of);
+        assert.deepEqual(markParts(parseMark(mark)), { ...of });
       }),
     );
   });
@@ -66,7 +66,7 @@ describe('a mark', () => {
 
 describe('the name of a checkpoint', () => {
   it('is never a number, a mark, an option or a path', () => {
-    const text = fc.oneof(fc.string(), fc.nat().map(String), parts.map(markOf), fc.string({ unit: fc.constantFrom(...'aZ_-09.:/') }));
+    const text = fc.oneof(fc.string(), fc.nat().map(String), parts.map(markOf), fc.stringMatching(/^[aZ_09.:/-]*$/));
     fc.assert(
       fc.property(text, (name) => {
         const taken = checkpointName.safeParse(name).success;

@@ -12,6 +12,7 @@ import {
 import { example } from '../example.js';
 import { missingLines, notFrozenLines } from '../moment.js';
 import { answer, type OutputOptions } from '../output.js';
+import { parseName } from '../since.js';
 
 interface CheckpointFlags extends OutputOptions {
   freeze?: true;
@@ -64,7 +65,7 @@ export function addCheckpoint(program: Command): void {
     .command('checkpoint DEV...')
     .description('end the current epoch of change tracking and start the next, of one device or of several')
     .option('--freeze', 'freeze the file systems on all of them meanwhile, and say which')
-    .option('--name <name>', 'give it a name, which moves to it if an earlier one has it')
+    .option('--name <name>', 'give it a name, which an earlier one that has it loses', parseName)
     .option('--json', 'print JSON')
     .action(run);
   example(command, 'blkfilter checkpoint /dev/sdb --freeze --json');

@@ -14,7 +14,7 @@ import {
 import { example } from '../example.js';
 import { interruptible } from '../interrupt.js';
 import { stream, write, type OutputOptions } from '../output.js';
-import { addSince, refuseSince, sinceOf, type SinceFlags } from '../since.js';
+import { addSince, parseName, refuseSince, sinceOf, type SinceFlags } from '../since.js';
 
 interface DiffFlags extends SinceFlags, OutputOptions {
   full?: true;
@@ -87,7 +87,7 @@ export function addDiff(program: Command): void {
     .description('write what changed, with its data, to stdout or a file')
     .option('--full', 'all of the device')
     .option('--output <file>', 'write to a file')
-    .option('--name <name>', 'call the mark that it leads to so, once the file is there')
+    .option('--name <name>', 'name the mark that it leads to, once the file is there', parseName)
     .option('--json', 'print JSON, on stderr when the diff goes to stdout')
     .action(run);
   example(command, 'blkfilter diff /dev/sdb --since sunday.diff --output monday.diff');
