@@ -175,6 +175,8 @@ describe('what is made from the commands', () => {
     assert.equal(completed('diff', '--output', 'LICENSE', '/dev/sda1'), '/dev/sda1');
     assert.equal(completed('diff', '/dev/sda', '--output', 'README'), 'README.md');
     assert.equal(completed('changes', '/dev/sda', '--since', ''), '');
+    assert.equal(completed('checkpoint', '/dev/sda', '/dev/sda1'), '/dev/sda1');
+    assert.equal(completed('sync', '--pair', '/dev/sda1'), '/dev/sda1');
     assert.equal(completed('changes', '/dev/sda', '--s'), '--since');
     assert.equal(completed('completion', ''), 'bash zsh');
   });
@@ -214,6 +216,11 @@ describe('wrong usage exits with 2 and names what is wrong', () => {
     [['checkpoint', '/dev/null', '--name', 'a:b'], /a:b.*begins with a letter/],
     [['diff', '/dev/null', '--full', '--name', 'nightly'], /--name goes with --output/],
     [['apply', '/dev/null'], /TARGET/i],
+    [['checkpoint'], /DEV/i],
+    [['sync', '/dev/null'], /either SRC and DST, or --pair/],
+    [['sync', '/dev/null', '/tmp/none', '--pair', '/dev/null=/tmp/none'], /either SRC and DST, or --pair/],
+    [['sync', '--pair', '/dev/null='], /SOURCE=TARGET/],
+    [['sync', '--pair', '/dev/null=/tmp/none', '--state', '/tmp/a', '--state', '/tmp/b'], /--state for each pair/],
     [['trace'], /DEV/i],
     [['trace', '/dev/null', '--range', '5-4'], /5-4/],
     [['trace', '/dev/null', '--summary', '0'], /--summary/],
