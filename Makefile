@@ -41,7 +41,7 @@ test: prepare ## all tests: on this machine, and in virtual machines (BLKFILTER_
 	test/summary \
 		unit 'npm run --silent test:unit' \
 		selftest 'test/vm/selftest' \
-		$(foreach kernel,$(KERNEL),memory-$(kernel) 'test/vm/memory $(kernel)') \
+		memory 'test/vm/memory $(firstword $(KERNEL))' \
 		guest "$(call GUEST_TESTS,$(ROUNDS),$(KERNEL))"
 
 matrix: ## all tests on all kernels; makes docs/paths.md
