@@ -38,7 +38,7 @@ static void owner_callback(unsigned long ip, unsigned long parent_ip,
 
 static struct ftrace_ops owner_ops = {
 	.func = owner_callback,
-	.flags = FTRACE_OPS_FL_IPMODIFY | FTRACE_OPS_FL_SAVE_REGS_IF_SUPPORTED,
+	.flags = FTRACE_OPS_FL_IPMODIFY | FTRACE_OPS_FL_SAVE_REGS,
 };
 
 static int __init owner_init(void)
