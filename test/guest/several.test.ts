@@ -254,7 +254,7 @@ describe('several devices', () => {
       assert.deepEqual(checkpoints.map(({ device, epoch, missingMembers }) => [device, epoch, missingMembers]), [[A, 2, []], [B, 2, []]]);
       assert.deepEqual([rest.frozen.toSorted(), rest.notFrozen], [['/mnt/copy', '/mnt/source'], []]);
       const text = run('blkfilter', 'checkpoint', A, B);
-      assert.match(text, new RegExp(`^${A}:\nepoch 3 of generation ${checkpoints[0]?.generation} begins\n.*\n${B}:\nepoch 3 .*\n.*\n$`));
+      assert.match(text, new RegExp(`^${A}:\n${checkpoints[0]?.generation}:3\n.*\n${B}:\n${checkpoints[1]?.generation}:3\n.*\n$`));
       const failed = attempt('blkfilter', 'checkpoint', A, '/dev/sda', '--freeze', '--json');
       assert.deepEqual([failed.status, failed.stdout, failed.stderr.includes('"code":"ENOENT"')], [1, '', true], failed.stderr);
       thawed();

@@ -36,9 +36,11 @@ describe('a task that never sleeps: the thread of an io_uring that polls', () =>
     if (polling.stdout) await once(polling.stdout, 'data');
   };
   const end = async () => {
+    if (polling.exitCode !== null || polling.signalCode !== null) return;
     polling.kill('SIGKILL');
     await once(polling, 'close');
   };
+  after(end);
 
   it('does not hold up attach for ever, and is named', async () => {
     await start();

@@ -8,7 +8,7 @@ import { tmpdir } from 'node:os';
 import { basename, join } from 'node:path';
 import { after, describe, it } from 'node:test';
 
-import { config, readOnly } from 'blkfilter';
+import { config } from 'blkfilter';
 
 import { blocksOf, codeOf, documents, root, textOf } from '../documents.js';
 
@@ -95,7 +95,7 @@ describe('docs/', () => {
     writeFileSync(path, json);
     assert.deepEqual((await config.read(path)).rules, [
       { filter: 'cbt', wwid: 'naa.5000c500*', options: { blockSize: '4KiB' } },
-      { filter: 'guard', kind: 'disk', except: { name: ['vd*'], serial: ['S3Z9NB0K'] }, options: { rules: [readOnly] } },
+      { filter: 'guard', kind: 'disk', except: { name: ['vd*'], serial: ['S3Z9NB0K'] }, options: { rules: [{ action: 'deny', operations: ['change'] }] } },
     ]);
   });
 });
