@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: MIT
 import { readFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
 
-/** The package's own folder. */
-export const packageRoot = dirname(import.meta.dirname);
+/** The package's own folder. (By its name, for the command's bundle is in another folder than this file.) */
+export const packageRoot = dirname(fileURLToPath(import.meta.resolve('blkfilter/package.json')));
 
 /** The version of the package, and of the modules that are built from it. */
 export const { version: packageVersion } = JSON.parse(readFileSync(join(packageRoot, 'package.json'), 'utf8')) as {

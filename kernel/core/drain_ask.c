@@ -54,14 +54,14 @@ struct asked {
 	union {
 		struct {
 			struct mapped_device *device;
-			typeof(dm_put) *put;
-			typeof(dm_internal_suspend_fast) *suspend;
-			typeof(dm_internal_resume_fast) *resume;
+			typeof(&dm_put) put;
+			typeof(&dm_internal_suspend_fast) suspend;
+			typeof(&dm_internal_resume_fast) resume;
 		} dm;
 		struct {
 			struct gendisk *disk;
-			typeof(mddev_suspend) *suspend;
-			typeof(mddev_resume) *resume;
+			typeof(&mddev_suspend) suspend;
+			typeof(&mddev_resume) resume;
 		} md;
 	};
 };
@@ -71,7 +71,7 @@ struct asked {
  * a driver, so one reference serves; the rest are given back at once.
  */
 #define lookup_more(name)	({						\
-		typeof(name) *_function = symbol_get(name);			\
+		typeof(&name) _function = symbol_get(name);			\
 		if (_function)							\
 			symbol_put(name);					\
 		_function;							\

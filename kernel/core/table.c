@@ -191,7 +191,8 @@ static u64 target_hash(struct dm_target *target, char *page)
 
 /**
  * struct reading - of a table
- * @to: where its targets go, as far as there is @room
+ * @to: where its targets go
+ * @room: how many of them there is room for
  * @count: targets
  * @page: for a target's text
  */

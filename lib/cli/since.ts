@@ -23,9 +23,9 @@ function parse(text: string): string {
 
 /** Reads the name that a checkpoint is to have. */
 export function parseName(text: string): string {
-  const { data, error } = checkpointName.safeParse(text);
-  if (data !== undefined) return data;
-  throw new InvalidArgumentError(`${error?.issues[0]?.message}.`);
+  const result = checkpointName.safeParse(text);
+  if (result.success) return result.data;
+  throw new InvalidArgumentError(`${result.error.issues[0]?.message}.`);
 }
 
 /** Adds the options that say since when. */

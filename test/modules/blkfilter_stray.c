@@ -41,7 +41,7 @@ static int operation_set(const char *text, const struct kernel_param *kp)
 	unsigned int operation;
 	char path[64];
 
-	if (sscanf(text, "%u %63s", &operation, path) != 2 || operation > REQ_OP_MASK)
+	if (sscanf(text, "%u %63s", &operation, path) != 2 || operation > (__force u32)REQ_OP_MASK)
 		return -EINVAL;
 	return with_disk(path, (__force blk_opf_t)operation, submit_bio_wait);
 }
