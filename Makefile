@@ -12,7 +12,7 @@ ROUNDS ?= 50
 SUITES ?= tools kernel core
 OTHERS ?= $(SUITES)
 
-# Seconds that each of their runs may take: one that hangs must not hide what the others say.
+# Seconds that one suite may run on one kernel. A suite that hangs must not hide the results of the others.
 LIMIT ?= 7200
 
 # The fresh systems that the package is installed on.

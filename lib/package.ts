@@ -3,7 +3,7 @@ import { readFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
-/** The package's own folder. (By its name, for the command's bundle is in another folder than this file.) */
+/** The package's own folder. It is found by the package's name, because the bundled command runs from another folder. */
 export const packageRoot = dirname(fileURLToPath(import.meta.resolve('blkfilter/package.json')));
 
 /** The version of the package, and of the modules that are built from it. */

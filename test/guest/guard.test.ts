@@ -412,7 +412,7 @@ describe('guard', () => {
       await guard.setRules({ rules: [denyChanges] });
       const { mark } = await tracker.checkpoint();
       assert.equal(write(DISK, 'seek=100').status, 1);
-      // cbt looks at the last step, which a write that is denied before does not take.
+      // cbt sees a bio at its last step. A denied bio never gets there.
       assert.deepEqual(await collected(tracker.changes({ since: mark })), []);
       const changed = union(await collected(tracker.changes({ since: await markNow(tracker) })));
       assert.ok(changed.reduce((sum, { count }) => sum + count, 0) > MIB);

@@ -60,7 +60,7 @@ describe('trace, cbt and guard together', () => {
     assert.equal((await guard.counters()).rules[0]?.applied, DENIED.count / BLOCK);
     assert.equal(checksum(DENIED), before);
 
-    // It looks at the last step of a bio, which one that is denied does not take.
+    // cbt sees a bio at its last step. A denied bio never gets there.
     assert.deepEqual(await collected(tracker.changes({ since: mark })), [ALLOWED]);
 
     await tracker.detach();

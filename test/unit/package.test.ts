@@ -84,7 +84,9 @@ describe('the package', () => {
       ...under('kernel', /(\.[ch]|\/Kbuild|\/Makefile)$/).filter((path) => !path.endsWith('.mod.c')),
       ...under('native', /\.(cc|h)$/),
       ...lib,
-      ...compiled.flatMap((path) => ['.js', '.js.map', '.d.ts', '.d.ts.map'].map((end) => path + end)).filter((path) => path !== 'dist/cli/main.js.map'),
+      ...compiled.flatMap((path) => ['.js', '.d.ts', '.d.ts.map'].map((end) => path + end)),
+      // The command is a bundle: it has no map, and brings the licences of what is in it.
+      ...compiled.filter((path) => path !== 'dist/cli/main').map((path) => `${path}.js.map`),
       'dist/cli/main.LICENSES',
       ...['dist/man/blkfilter.8', 'dist/completions/blkfilter', 'dist/completions/_blkfilter'],
       `prebuilds/linux-${process.arch}-glibc/blkfilter.node`,
