@@ -13,7 +13,7 @@ import { isDeepStrictEqual } from 'node:util';
 
 import { clearDisks, prepareStacks, rows, type Levels, type Row, type Truth } from './support/paths.js';
 import { sh } from './support/run.js';
-import { liveWitnesses, loadWitness, unloadWitness, Watch, type Traffic } from './support/witness.js';
+import { LAST_WITNESS, liveWitnesses, loadWitness, unloadWitness, Watch, type Traffic } from './support/witness.js';
 
 /** What sees bios inside the hook, and what they are redirected to. */
 const WITNESSES = [{ sleeps: 0 }, { sleeps: 1 }];
@@ -47,20 +47,21 @@ async function all(promises: Promise<unknown>[]): Promise<void> {
 }
 
 /** Uses a stack with witnesses on all of it; tells by device what is wrong. */
-async function mistakes(stack: Levels, use: Row['use'], kind: { sleeps: number }, zoned: boolean): Promise<Map<string, unknown>> {
+async function mistakes(stack: Levels, { use, zoned, requests }: Row, kind: { sleeps: number }): Promise<Map<string, unknown>> {
   const top = stack[0]?.[0] ?? '';
+  const witness = (device: string) => (requests && stack[2]?.includes(device) ? LAST_WITNESS : 'witness');
   const watches = new Map<string, Watch>();
   const wrong = new Map<string, unknown>();
-  loadWitness({ witness: 1000 }, kind);
+  loadWitness({ witness: 1000, [LAST_WITNESS]: 500 }, kind);
   try {
     // At once: what attaching waits for is the same for all.
-    const starts = [...new Set(stack.flat())].map(async (device) => watches.set(device, await Watch.start(device, 'witness')));
+    const starts = [...new Set(stack.flat())].map(async (device) => watches.set(device, await Watch.start(device, witness(device))));
     await all(starts);
     const truth = (use(top) as Truth | undefined) ?? {};
     sh('sync');
     for (const [device, watch] of watches) {
       const what = `on ${device}, sleeps: ${kind.sleeps}`;
-      await judge(what, watch, zoned && device === top, truth[device]).catch((error: unknown) => wrong.set(device, error));
+      await judge(what, watch, !!zoned && device === top, truth[device]).catch((error: unknown) => wrong.set(device, error));
     }
   } finally {
     await all([...watches.values()].map((watch) => watch.stop()));
@@ -81,7 +82,8 @@ describe('the path table', () => {
     clearDisks();
   });
 
-  for (const { title, have, build, use, tear } of rows) {
+  for (const row of rows) {
+    const { title, have, build, tear } = row;
     it(title, async (test) => {
       const cells = [title, ...LEVELS.map(() => 'FAILED')];
       table.push(cells);
@@ -97,9 +99,9 @@ describe('the path table', () => {
         verdicts.fill('FAILED');
       };
       for (const kind of WITNESSES) {
-        const stack = build();
+        const stack = await build();
         try {
-          const wrong = await mistakes(stack, use, kind, !!have);
+          const wrong = await mistakes(stack, row, kind);
           errors.push(...wrong.values());
           stack.forEach((devices, level) => {
             if (devices.some((device) => wrong.has(device))) verdicts[level] = 'FAILED';
@@ -110,7 +112,7 @@ describe('the path table', () => {
         }
         // What fails here may be due to what failed before, which is told first.
         try {
-          tear?.();
+          await tear?.();
         } catch (error) {
           failed(error);
         }

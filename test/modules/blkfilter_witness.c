@@ -4,9 +4,11 @@
  *
  *	insmod blkfilter_witness.ko names=upper,lower altitudes=900,100
  *
- * CTL command 1 reads struct witness_count of the device; a filter whose name
- * begins with "mute" takes no commands. With sleeps=USEC they are filters that may
- * sleep, which see bios in another way, and do sleep for so long over each. The
+ * CTL command 1 reads struct witness_counts of the device; a filter whose name
+ * begins with "mute" takes no commands, and one whose name begins with "last" looks
+ * at the last step of each bio. With sleeps=USEC they are filters that may
+ * sleep, which see bios in another way, and do sleep for so long over each (but not
+ * at the last step). The
  * parameter "live" tells how many attachments there are, so that a test can see none
  * is left behind.
  */
@@ -21,7 +23,7 @@
 #define WITNESS_MAX	8
 #define WITNESS_COUNT	1
 
-struct witness_count {
+struct witness_counts {
 	__u64 reads;
 	__u64 writes;
 	__u64 read_sectors;
@@ -57,13 +59,11 @@ static bool is_zone_operation(enum req_op op)
 	       op == REQ_OP_ZONE_RESET_ALL || op == REQ_OP_ZONE_FINISH;
 }
 
-static bool witness_filter_bio(struct blkfilter *flt, struct bio *bio,
-			       struct blkfilter_range range)
+static void witness_count(struct blkfilter *flt, struct bio *bio,
+			  struct blkfilter_range range)
 {
 	struct witness *w = container_of(flt, struct witness, flt);
 
-	if (sleeps)
-		usleep_range(sleeps, sleeps);
 	if (blkfilter_changes_data(bio_op(bio))) {
 		atomic64_inc(&w->writes);
 		if (is_zone_operation(bio_op(bio))) {
@@ -75,7 +75,22 @@ static bool witness_filter_bio(struct blkfilter *flt, struct bio *bio,
 		atomic64_inc(&w->reads);
 		atomic64_add(range.count, &w->read_sectors);
 	}
+}
+
+static bool witness_filter_bio(struct blkfilter *flt, struct bio *bio,
+			       struct blkfilter_range range)
+{
+	if (sleeps)
+		usleep_range(sleeps, sleeps);
+	witness_count(flt, bio, range);
 	return false;
+}
+
+static blk_status_t witness_last_step(struct blkfilter *flt, struct bio *bio,
+				      struct blkfilter_range range)
+{
+	witness_count(flt, bio, range);
+	return BLK_STS_OK;
 }
 
 /* Attach and detach are serialised per device only. */
@@ -113,7 +128,7 @@ static int witness_ctl(struct blkfilter *flt, const unsigned int cmd,
 		       __u8 __user *buf, __u32 *plen)
 {
 	struct witness *w = container_of(flt, struct witness, flt);
-	struct witness_count count = {
+	struct witness_counts count = {
 		.reads = atomic64_read(&w->reads),
 		.writes = atomic64_read(&w->writes),
 		.read_sectors = atomic64_read(&w->read_sectors),
@@ -140,17 +155,20 @@ static void witness_unregister(unsigned int n)
 static int __init witness_init(void)
 {
 	unsigned int i;
+	bool last;
 	int ret;
 
 	for (i = 0; i < nr_names; i++) {
+		last = !strncmp(names[i], "last", 4);
 		ops[i].owner = THIS_MODULE;
 		ops[i].name = names[i];
 		ops[i].altitude = altitudes[i];
-		ops[i].flags = BLKFILTER_NO_FREEZE | (sleeps ? 0 : BLKFILTER_ATOMIC);
+		ops[i].flags = BLKFILTER_NO_FREEZE | (sleeps && !last ? 0 : BLKFILTER_ATOMIC);
 		ops[i].attach = witness_attach;
 		ops[i].detach = witness_detach;
 		ops[i].ctl = strncmp(names[i], "mute", 4) ? witness_ctl : NULL;
-		ops[i].filter_bio = witness_filter_bio;
+		ops[i].filter_bio = last ? NULL : witness_filter_bio;
+		ops[i].last_step = last ? witness_last_step : NULL;
 		ops[i].moved = witness_moved;
 		ret = blkfilter_register(&ops[i]);
 		if (ret) {

@@ -4,7 +4,9 @@
 import type { Extent } from 'blkfilter';
 
 import { attribute, dmCreate, dmRemove, mdCreate, mdStop, partition, scatter, unpartition } from './devices.js';
-import { program, run, sh } from './run.js';
+import { Nulls } from './nulls.js';
+import { plug, unplugAll } from './plug.js';
+import { attempt, isRelease, program, run, sh } from './run.js';
 import type { Traffic } from './witness.js';
 import { haveZones, removeZonedDisk, zonedDisk } from './zones.js';
 
@@ -17,14 +19,18 @@ export type Levels = string[][];
 export type Truth = Record<string, Traffic>;
 
 interface Stack {
-  build: () => Levels;
-  tear?: () => void;
+  build: () => Levels | Promise<Levels>;
+  tear?: () => unknown;
+  /** Not every kernel has what it takes. */
+  have?: () => boolean;
+  /** The devices at its foot get requests without bios, which only a filter that looks at the last step sees. */
+  requests?: true;
 }
 
 export interface Row extends Stack {
   title: string;
-  /** Not every kernel has what it takes. */
-  have?: () => boolean;
+  /** There must have been an operation on a zone. */
+  zoned?: true;
   /** Does the I/O, to the first of the upper devices or wherever it likes. */
   use: ((top: string) => void) | ((top: string) => Truth);
 }
@@ -57,6 +63,10 @@ const fileSystem = (make: string) =>
   shell((top) => `modprobe -q ${make} || true; mkfs.${make} ${make === 'ext4' ? '-qF' : '-qf'} ${top}; mkdir -p /run/mnt; mount ${top} /run/mnt
     head -c 8M /dev/urandom > /run/mnt/file; sync; cp /run/mnt/file /run/mnt/copy; rm /run/mnt/file; fstrim /run/mnt || true
     echo 3 > /proc/sys/vm/drop_caches; cat /run/mnt/copy > /dev/null; umount /run/mnt; wipefs -qa ${top}`);
+/** In blocks of 16 KiB at least. */
+const inLargeBlocks = shell((top) => `for flag in direct dsync; do dd if=/dev/urandom of=${top} bs=48k count=20 seek=3 oflag=$flag conv=notrunc status=none; done
+  echo 3 > /proc/sys/vm/drop_caches; dd if=${top} of=/dev/null bs=16k count=100 status=none; dd if=${top} of=/dev/null bs=64k count=40 iflag=direct status=none
+  blkdiscard -z -o 1M -l 1M ${top}`);
 const swap = shell((top) => `mkswap ${top}; swapon ${top}; ${program('pageout')} 32; swapoff ${top}; wipefs -qa ${top}`);
 
 /** Of a disk, to partitions whose statistics do not count it. Each sector is written or read as often as it is named here. */
@@ -104,7 +114,10 @@ const partitions = () => {
 };
 
 /** Loads what the stacks are made of. */
-export const prepareStacks = (): void => void sh('modprobe -a raid0 raid1 raid456 dm-crypt dm-snapshot dm-thin-pool loop');
+export const prepareStacks = (): void => {
+  sh('modprobe -a raid0 raid1 raid456 dm-crypt dm-snapshot dm-thin-pool dm-multipath dm-round-robin dm-cache dm-cache-smq dm-integrity dm-era dm-raid loop');
+};
+const haveModule = (name: string) => (): boolean => attempt('modprobe', '--dry-run', name).status === 0;
 
 /** Takes the partitions off the disks again. */
 export function clearDisks(): void {
@@ -158,9 +171,79 @@ const loop = (scan: boolean): Stack => ({
   tear: () => void sh('losetup -D; umount /run/below'),
 });
 
-const zonesOfDisk = { have: haveZones, build: () => [[zonedDisk()]], tear: removeZonedDisk };
+/** Where a device-mapper target keeps its own data: it takes zeros for a sign to begin afresh. */
+const forMetadata = (device: string): string => (sh(`dd if=/dev/zero of=${device} bs=64k count=1 conv=fsync status=none`), device);
+
+/** A device-mapper device over all of /dev/sda1, whose target keeps its own data on the partitions of /dev/sdb. */
+const mapped = (table: () => string, below: string[] = ['/dev/sda1', '/dev/sdb1']): Stack => ({
+  build: () => {
+    partitions();
+    return [[dmCreate('path', table())], below, [...new Set(below.map((device) => device.slice(0, 8)))]];
+  },
+  tear: () => void dmRemove('path'),
+});
+const era = (): string => `0 ${200 * MIB} era ${forMetadata('/dev/sdb1')} /dev/sda1 128`;
+
+/** 40 MiB, all of which have been written once: what has not been has no checksum, and cannot be read. */
+const integrity: Stack = {
+  build: () => {
+    partitions();
+    const top = dmCreate('path', `0 ${40 * MIB} integrity ${forMetadata('/dev/sda1')} 0 - J 1 internal_hash:crc32c`);
+    sh(`dd if=/dev/zero of=${top} bs=1M count=40 oflag=direct status=none`);
+    return [[top], ['/dev/sda1'], ['/dev/sda']];
+  },
+  tear: () => void dmRemove('path'),
+};
+
+const bcache: Stack = {
+  have: haveModule('bcache'),
+  build: () => {
+    partitions();
+    sh(`modprobe bcache; make-bcache --wipe-bcache --writeback -B /dev/sda1 -C /dev/sdb1
+      for device in /dev/sda1 /dev/sdb1; do echo $device > /sys/fs/bcache/register; done
+      for i in $(seq 100); do test -e /dev/bcache0 && exit 0; sleep 0.1; done; exit 1`);
+    return [['/dev/bcache0'], ['/dev/sda1', '/dev/sdb1'], ['/dev/sda', '/dev/sdb']];
+  },
+  tear: () =>
+    void sh(`echo 1 > /sys/block/bcache0/bcache/stop; for set in /sys/fs/bcache/*-*; do echo 1 > $set/stop; done
+      for i in $(seq 100); do ls /sys/fs/bcache | grep -q -e - || test -e /sys/block/bcache0 || break; sleep 0.1; done
+      wipefs -qa /dev/sda1 /dev/sdb1; rmmod bcache`),
+};
+
+const nbd: Stack = {
+  have: haveModule('nbd'),
+  build: () => {
+    partitions();
+    sh(`modprobe nbd nbds_max=1; mkdir -p $(readlink -m /var/lock); qemu-nbd --connect=/dev/nbd0 --format=raw --discard=unmap --fork /dev/sdb1`);
+    return [['/dev/nbd0'], ['/dev/sdb1'], ['/dev/sdb']];
+  },
+  tear: () => void sh('qemu-nbd --disconnect /dev/nbd0; for i in $(seq 100); do pgrep -x qemu-nbd > /dev/null || break; sleep 0.1; done; rmmod nbd'),
+};
+
+/** A disk of null_blk with such blocks. */
+const largeBlocks = (bytes: number): Stack => {
+  let nulls: Nulls | undefined;
+  return {
+    have: () => isRelease(6, 15) && haveModule('null_blk')(),
+    build: () => [(nulls = new Nulls(1, { blocksize: bytes })).devices],
+    tear: () => nulls?.remove(),
+  };
+};
+
+/** A disk that writes up to 32 KiB as a whole or not at all. */
+const atomic: Stack = (() => {
+  let disk = '';
+  return {
+    have: () => isRelease(6, 12) && haveModule('scsi_debug')(),
+    build: async () => [[(disk = await plug('atomic_wr=1'))]],
+    tear: () => unplugAll(disk),
+  };
+})();
+
+const zonesOfDisk = { have: haveZones, zoned: true as const, build: () => [[zonedDisk()]], tear: removeZonedDisk };
 const overZones = (table: (disk: string) => string, prepare?: (top: string) => void) => ({
   have: haveZones,
+  zoned: true as const,
   build: () => {
     const lower = zonedDisk();
     const top = dmCreate('path', table(lower));
@@ -179,6 +262,19 @@ const each = (name: string, stack: Stack): Row[] =>
 export const rows: Row[] = [
   ...each('a disk', disk),
   { title: 'swap on a disk', ...disk, use: swap },
+  {
+    title: "io_uring's discard command",
+    ...disk,
+    have: () => isRelease(6, 12),
+    use: shell((top) => `${program('uring-discard')} ${top} ${8 * MIB} ${24 * MIB}`),
+  },
+  {
+    title: 'dm-multipath over a disk, by requests',
+    build: () => [[dmCreate('path', `0 ${attribute('/dev/sda', 'size')} multipath 0 0 1 1 round-robin 0 1 1 /dev/sda 1000`)], [], ['/dev/sda']],
+    tear: () => void dmRemove('path'),
+    requests: true,
+    use: anyhow,
+  },
   { title: 'md raid0 over disks', ...raid(0, '/dev/sda', '/dev/sdb'), use: anyhow },
   { title: 'md raid1 over disks', ...raid(1, '/dev/sda', '/dev/sdb'), use: anyhow },
   { title: 'md raid5 over disks', ...raid(5, '/dev/sda', '/dev/sdb', '/dev/sdc'), use: anyhow },
@@ -228,6 +324,41 @@ export const rows: Row[] = [
     use: anyhow,
     tear: () => (dmRemove('path'), dmRemove('snap')),
   })),
+  {
+    title: 'dm-multipath over a partition, by bios',
+    ...mapped(() => `0 ${200 * MIB} multipath 2 queue_mode bio 0 1 1 round-robin 0 1 1 /dev/sda1 1000`, ['/dev/sda1']),
+    use: anyhow,
+  },
+  {
+    title: 'dm-cache over partitions',
+    ...mapped(() => `0 ${200 * MIB} cache ${forMetadata('/dev/sdb1')} /dev/sdb2 /dev/sda1 128 1 writeback default 0`, ['/dev/sda1', '/dev/sdb1', '/dev/sdb2']),
+    use: anyhow,
+  },
+  { title: 'dm-integrity over a partition', ...integrity, use: anyhow },
+  {
+    title: 'dm-clone over partitions',
+    ...mapped(() => `0 ${200 * MIB} clone ${forMetadata('/dev/sdb1')} /dev/sda1 /dev/sdb2 128 1 no_hydration`),
+    have: haveModule('dm-clone'),
+    use: anyhow,
+  },
+  { title: 'dm-era over partitions', ...mapped(era), use: anyhow },
+  {
+    title: 'dm-linear over dm-era over partitions',
+    build: () => {
+      partitions();
+      const middle = dmCreate('era', era());
+      return [[dmCreate('path', whole(middle, 'linear', '0'))], [middle, '/dev/sda1', '/dev/sdb1'], ['/dev/sda', '/dev/sdb']];
+    },
+    tear: () => (dmRemove('path'), void dmRemove('era')),
+    use: anyhow,
+  },
+  {
+    title: 'dm-raid over partitions',
+    ...mapped(() => `0 ${200 * MIB} raid raid1 4 0 nosync region_size 1024 2 - /dev/sda1 - /dev/sdb1`),
+    use: anyhow,
+  },
+  { title: 'bcache over partitions', ...bcache, use: anyhow },
+  { title: 'nbd, whose server has a partition', ...nbd, use: anyhow },
   { title: 'md raid0 over partitions', ...raid(0, '/dev/sda1', '/dev/sdb2'), use: anyhow },
   { title: 'md raid1 over partitions', ...raid(1, '/dev/sda2', '/dev/sdb1'), use: anyhow },
   { title: 'md raid5 over partitions', ...raid(5, '/dev/sda1', '/dev/sdb2', '/dev/sdc1'), use: anyhow },
@@ -239,4 +370,6 @@ export const rows: Row[] = [
   { title: 'zones of dm-linear: write, reset, finish, reset all', ...overZones(linearZones), use: zones },
   { title: 'zones of dm-linear: append', ...overZones(linearZones, makeBtrfs), use: append },
   { title: 'zones of dm-crypt: append, which it turns into writes', ...overZones(encrypted, makeBtrfs), use: append },
+  { title: 'a disk of 16 KiB blocks', ...largeBlocks(16384), use: inLargeBlocks },
+  { title: 'atomic writes', ...atomic, use: shell((top) => `${program('atomic-write')} ${top} 40`) },
 ];

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
 import { spawnSync } from 'node:child_process';
+import { release } from 'node:os';
 import { fileURLToPath } from 'node:url';
 
 /** A program of the tests' own, built beside them. */
@@ -40,4 +41,10 @@ export async function until<T>(what: string, check: () => T | undefined | false 
     await new Promise((resolve) => setTimeout(resolve, 50));
   }
   throw new Error(`waited in vain: ${what}`);
+}
+
+/** Is the kernel of this release, or of a later one? */
+export function isRelease(major: number, minor: number): boolean {
+  const [a = 0, b = 0] = release().split('.').map(Number);
+  return a > major || (a === major && b >= minor);
 }

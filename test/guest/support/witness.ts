@@ -22,6 +22,9 @@ export function loadWitness(filters: Record<string, number>, { sleeps = 0 } = {}
 
 export const unloadWitness = (): string => run('rmmod', 'blkfilter_witness');
 
+/** The name of one that looks at each bio's last step, and so at requests that come without a bio as well; it never sleeps. */
+export const LAST_WITNESS = 'last';
+
 /** How many witnesses are attached anywhere. */
 export const liveWitnesses = (): number =>
   Number(readFileSync('/sys/module/blkfilter_witness/parameters/live', 'utf8'));
