@@ -71,7 +71,7 @@ export async function seenSinceBirth(path: string, name: string): Promise<{ seen
   }
 }
 
-const difference = (now: Traffic, before: Traffic): Traffic => ({
+export const difference = (now: Traffic, before: Traffic): Traffic => ({
   read: now.read - before.read,
   written: now.written - before.written,
   zones: now.zones - before.zones,
