@@ -23,8 +23,8 @@
  * this epoch already, which is the common case. A page, once in its slot, stays
  * until the map is freed.
  *
- * What covers a whole tree, such as the reset of all zones, is told by one epoch for all of it,
- * so that it takes no longer than a bio, and what was below stays where it is.
+ * A change of a whole tree, such as the reset of all zones, sets one epoch that counts for
+ * all of it. That takes no longer than a bio, and what was below stays where it is.
  *
  * A device that grows gets a further tree for its new part, linked behind the first
  * one, while marking goes on in that. Each begins at a block's boundary.
@@ -256,7 +256,7 @@ static noinline void parts_mark(struct cbt_map *map, sector_t sector, sector_t e
 /*
  * map_mark() - record a change of @count sectors from @sector on, in @epoch
  *
- * What lies beyond the map is left out: readers are told that all of it is changed.
+ * What lies beyond the map is left out: for readers all of it is changed.
  */
 void map_mark(struct cbt_map *map, sector_t sector, sector_t count, u32 epoch)
 {
@@ -354,8 +354,8 @@ struct cbt_reader map_read(struct cbt_map *map, sector_t sector, u32 since)
  * map_next() - the next runs of sectors that changed, at most CBT_RUNS
  *
  * Some may be empty, so that a reader can let others run, and some neighbours, for the
- * caller to join. The end of the last one is how far was read. Beyond the map all is
- * changed: nothing is known of it.
+ * caller to join. The end of the last one is how far was read. Beyond the map all counts
+ * as changed, for no changes are recorded there.
  *
  * Return: how many, at least one
  */

@@ -13,22 +13,22 @@
  *	of it is judged when it asks again.
  *
  *	A table may also turn DAX on, which keeps a filter from being attached. While it is
- *	on, nothing is known.
+ *	on, anything may have changed.
  *
  * Loop: another file, or another place in it
  *
- *	The ioctls that do this are sent here. What they did is told after they have done it:
- *	before, a filter might settle it too early. Whether LOOP_SET_STATUS has moved the
- *	device is told by its setting the capacity, also to the same value.
+ *	The ioctls that do this are sent here. Filters learn of it after the ioctl has done
+ *	it: before, a filter might settle it too early. LOOP_SET_STATUS sets the capacity,
+ *	also to the same value, if and only if it moves the device.
  *
  * Hibernation
  *
  *	The filters' memory comes back as it was before it was written out. From the
- *	announcement to the end nothing is known. A restore that fails has changed nothing.
+ *	announcement to the end anything may change. A restore that fails has changed nothing.
  *
  * A virtual machine that is set back, or copied, with its memory
  *
- *	The kernel is told by the machine's generation id, some moments after it goes on.
+ *	The machine's generation id tells the kernel, some moments after it goes on.
  */
 #define pr_fmt(fmt) KBUILD_MODNAME ": " fmt
 

@@ -15,7 +15,7 @@ struct table;
  * @lock: held over what follows
  * @swapped: its table was swapped, and what that did was not judged yet
  * @before: the table before that; NULL if it is not known
- * @dax_told: that the device can be mapped into memory was told
+ * @dax_told: the log says already that the device can be mapped into memory
  */
 struct content {
 	bool mapped;

@@ -2,8 +2,8 @@
 /*
  * Devices that come and go, and what they show of their filters.
  *
- * An interface of the kernel's class of block devices is told synchronously when
- * a disk or partition is added or removed.
+ * The kernel calls an interface of its class of block devices synchronously when a
+ * disk or partition is added or removed.
  *
  * Added: before the device can be opened, and a disk before it is searched for
  * partitions, so before its first I/O. Filters are asked then whether they want it.
@@ -11,7 +11,7 @@
  * Removed: the device is out of its disk's partition table already (or its disk is
  * no longer live), so ATTACH, which looks there under open_mutex, cannot come in
  * behind. But a disk takes no more I/O by then. So removal is hooked too, where it
- * begins, and filters are told there. Drivers say blk_mark_disk_dead() when a
+ * begins, and filters learn of it there. Drivers say blk_mark_disk_dead() when a
  * device has gone by surprise.
  *
  * Locks: open_mutex > the class's mutex > registry_lock > stack_lock.

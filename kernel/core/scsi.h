@@ -9,7 +9,7 @@
 /*
  * scsi_device_of() - the SCSI device that a disk is, or NULL
  *
- * SCSI may be a module, or not there at all, so its devices are told by their type.
+ * SCSI may be a module, or not there at all, so their type shows which devices it has.
  */
 static inline struct scsi_device *scsi_device_of(struct gendisk *disk)
 {

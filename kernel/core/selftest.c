@@ -37,8 +37,8 @@
  * @arrived: how often the driver got the write
  * @entered: how often the filter was shown it
  * @last: likewise, at its last step
- * @bypassed: requests that the filter was told of
- * @size: that the filter was told of
+ * @bypassed: requests that the filter has heard of
+ * @size: the last one that the filter has heard of
  */
 struct testdisk {
 	struct blkfilter flt;

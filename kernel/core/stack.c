@@ -160,7 +160,7 @@ void stack_stop(void)
 
 /*
  * While a filter denies every change, its device is marked read-only too: the kernel then
- * refuses sooner, and file systems that ask whether they may write are told the truth.
+ * refuses sooner, and file systems that ask whether they may write get a true answer.
  * A device that was marked before stays so.
  */
 static void attachment_mark(struct blkfilter_attachment *att)

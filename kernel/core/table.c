@@ -11,7 +11,7 @@
  * exported. Their addresses are had from a probe that is never armed, and they are called by
  * static calls, which are patched to be direct ones: an indirect call would need a landing
  * pad, which kernels with IBT take away from functions that nobody calls so. Where the
- * three cannot be had, no table can be read, and nothing is known of a device once its table
+ * three cannot be had, no table can be read, and a device may hold anything once its table
  * was swapped.
  */
 #define pr_fmt(fmt) KBUILD_MODNAME ": " fmt

@@ -15,10 +15,10 @@
  *	its disk, or sent on to another device that is traced. All that nests. Owners
  *	that read them (md's resync tells its bios by them, iomap and direct I/O link
  *	theirs by bi_private) do so before submission or after completion, and both
- *	were put back before the owner is told. Splits and clones do not inherit them,
+ *	were put back before the owner learns of it. Splits and clones do not inherit them,
  *	and what is chained to a bio holds back its one completion.
  *
- * Who is told?
+ * Who learns of the completion?
  *
  *	bio_endio() has done all that precedes the callback (integrity, QoS, zones) when
  *	ours is called, so the saved one is called directly, as the next step. That is

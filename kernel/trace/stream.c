@@ -19,7 +19,7 @@
  * Waking
  *
  *	A completion should not have to wake the reader each time. So the reader says
- *	when it goes to sleep, or is told by poll() that it may, and only then is woken.
+ *	when it goes to sleep, and poll() says that it may. Only then is it woken.
  */
 #include <linux/anon_inodes.h>
 #include <linux/file.h>

@@ -134,7 +134,7 @@ enum blkfilter_unseen {
  *	to be attached to it. Registered filters are asked lowest altitude first.
  *	May sleep; must not register a filter
  * @device_removed: the device is about to go, and the filter to be detached. In
- *	a regular removal I/O is still possible, and filters are told from the
+ *	a regular removal I/O is still possible, and filters are called from the
  *	highest altitude down, so that each can finish its work through those
  *	below; in a surprise, from the lowest up, so that each can fail what those
  *	above wait for. May sleep
