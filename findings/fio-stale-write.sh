@@ -8,7 +8,7 @@
 # Seen: a file is written with --randseed=1, then with --randseed=2; then 16 of its 256 blocks, and at last all of them, are put
 # back as the first job left them. "--verify_only --randseed=2" of the second job finds no error and exits 0, for rw=write,
 # although each block's header holds the seed of the job that wrote it. With rw=rw the same seed IS
-# compared: there the stale blocks fail. --verify_write_sequence=1 (the default) does not help either.
+# compared: there the stale blocks fail.
 #
 # Expected: "verify: bad header rand_seed", as for rw=rw.
 #
