@@ -40,9 +40,13 @@ describe('a task that never sleeps: the thread of an io_uring that polls', () =>
     polling.kill('SIGKILL');
     await once(polling, 'close');
   };
+  const left = async () =>
+    until('bios to be left alone', () => !readFileSync('/sys/kernel/tracing/enabled_functions', 'utf8').includes('submit_bio'));
   after(end);
 
   it('does not hold up attach for ever, and is named', async () => {
+    // Hooks that are just being taken back wait for it under a lock.
+    await left();
     await start();
     const device = await open(DISK);
     await assert.rejects(device.attach('cbt'), { code: 'ETIMEDOUT', hint: /dmesg/ });
@@ -59,7 +63,7 @@ describe('a task that never sleeps: the thread of an io_uring that polls', () =>
     await tracker.checkpoint();
     await tracker.detach();
     await device.close();
-    await until('bios to be left alone', () => !readFileSync('/sys/kernel/tracing/enabled_functions', 'utf8').includes('submit_bio'));
+    await left();
   });
 });
 
