@@ -25,7 +25,7 @@ interface Stack {
   have?: () => boolean;
   /** The devices at its foot get requests without bios, which only a filter that looks at the last step sees. */
   requests?: true;
-  /** Its driver waits for ever when all of its disks refuse to be written to. */
+  /** Its driver waits for ever, or brings the kernel down, when all of its disks refuse to be written to. */
   hangs?: true;
 }
 
@@ -207,6 +207,7 @@ const integrity: Stack = {
 
 const bcache: Stack = {
   have: haveModule('bcache'),
+  hangs: true,
   build: () => {
     partitions();
     sh(`modprobe bcache; for device in /dev/sda1 /dev/sdb1; do dd if=/dev/zero of=$device bs=1M count=4 conv=fsync status=none; done
