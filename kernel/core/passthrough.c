@@ -40,7 +40,7 @@
 
 /*
  * What is written to these logs are commands. smartctl sends some: a selective self-test,
- * and by the SCT log questions for times and temperatures. "Write same" uses the SCT log, too.
+ * and questions about times and temperatures through the SCT log. "Write same" uses the SCT log, too.
  */
 static bool notrace log_changes(u8 log, u16 first_word)
 {

@@ -9,7 +9,8 @@
 /*
  * scsi_device_of() - the SCSI device that a disk is, or NULL
  *
- * SCSI may be a module, or not there at all, so their type shows which devices it has.
+ * The kernel may have SCSI as a module, or not at all, so this asks for the names of the
+ * device's type and bus.
  */
 static inline struct scsi_device *scsi_device_of(struct gendisk *disk)
 {

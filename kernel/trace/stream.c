@@ -19,7 +19,8 @@
  * Waking
  *
  *	A completion should not have to wake the reader each time. So the reader says
- *	when it goes to sleep, and poll() says that it may. Only then is it woken.
+ *	when it goes to sleep, and poll() says when it lets its caller sleep. Completions
+ *	wake nobody at other times.
  */
 #include <linux/anon_inodes.h>
 #include <linux/file.h>

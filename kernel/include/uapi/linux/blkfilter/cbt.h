@@ -53,8 +53,8 @@ enum blkfilter_cbt_cmd {
 
 /**
  * enum blkfilter_cbt_gap - why the current generation began
- * @BLKFILTER_CBT_GAP_ATTACHED: the filter was attached; no one recorded
- *	what was written before
+ * @BLKFILTER_CBT_GAP_ATTACHED: the filter was attached; what was
+ *	written before is not known
  * @BLKFILTER_CBT_GAP_BYPASSED: a request that no filter can see may have changed
  *	the disk (SG_IO, NVMe passthrough)
  * @BLKFILTER_CBT_GAP_MEDIUM: the disk has got another medium
