@@ -16,6 +16,7 @@ import { Actor, loadActors, unloadActors } from './support/actor.js';
 import { content } from './support/copies.js';
 import { dmCreate, dmRemove, mdCreate, mdStop } from './support/devices.js';
 import { collected, differing, markNow, outside } from './support/extents.js';
+import { untilUnhooked } from './support/modules.js';
 import { run, sh, until } from './support/run.js';
 
 const SECTORS = 65536;
@@ -213,7 +214,6 @@ describe('a write that md holds back until a flush is done', () => {
 describe('a write that the driver of a device above has sent on, and sleeps', () => {
   const BLOCK = 8;
   const MIB = 2048;
-  const hooked = (): string => readFileSync('/sys/kernel/tracing/enabled_functions', 'utf8');
   const names = ['first', 'second', 'striped'] as const;
   let sleeper: Actor;
   let first: string;
@@ -271,7 +271,7 @@ describe('a write that the driver of a device above has sent on, and sleeps', ()
 
   it('costs nothing when no filter is attached any more', async () => {
     await sleeper.stop();
-    await until('bios to be left alone', () => !/submit_bio|bio_start_io_acct/.test(hooked()));
+    await untilUnhooked();
     sleeper = await Actor.attach('/dev/mapper/second', 'sleeper');
   });
 });

@@ -441,7 +441,8 @@ describe('guard', () => {
         const possible = uses.filter(({ have }) => !have || have());
         const [{ build, tear } = {}] = possible;
         if (!build) return test.skip('not in this kernel');
-        const [upper = [], , lower = []] = await build();
+        const stack = await build();
+        const [upper = [], , lower = []] = stack;
         const disks = lower.length ? lower : upper;
         const devices = await Promise.all(disks.map(open));
         try {
@@ -450,7 +451,7 @@ describe('guard', () => {
           const written = () => disks.map((disk) => ({ ...statistics(disk), read: 0 }));
           const before = { sums: disks.map((disk) => checksum(disk, 40)), written: written(), denied: await denied() };
           for (const { title, use } of possible) {
-            attemptTo(title, () => void use(upper[0] ?? ''));
+            attemptTo(title, () => void use(upper[0] ?? '', stack));
             sh('sync');
             assert.deepEqual(written(), before.written, title);
             const now = await denied();
@@ -462,7 +463,7 @@ describe('guard', () => {
           await Promise.all(devices.map((device) => device.detach('guard')));
           await Promise.all(devices.map((device) => device.close()));
           attempt('umount', '--quiet', '/run/mnt');
-          await tear?.();
+          await tear?.(stack);
         }
       });
     }

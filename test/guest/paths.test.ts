@@ -57,7 +57,7 @@ async function mistakes(stack: Levels, { use, zoned, requests }: Row, kind: { sl
     // At once: what attaching waits for is the same for all.
     const starts = [...new Set(stack.flat())].map(async (device) => watches.set(device, await Watch.start(device, witness(device))));
     await all(starts);
-    const truth = (use(top) as Truth | undefined) ?? {};
+    const truth = (use(top, stack) as Truth | undefined) ?? {};
     sh('sync');
     for (const [device, watch] of watches) {
       const what = `on ${device}, sleeps: ${kind.sleeps}`;
@@ -112,7 +112,7 @@ describe('the path table', () => {
         }
         // What fails here may be due to what failed before, which is told first.
         try {
-          await tear?.();
+          await tear?.(stack);
         } catch (error) {
           failed(error);
         }

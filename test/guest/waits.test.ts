@@ -11,6 +11,7 @@ import { after, before, describe, it } from 'node:test';
 import { BlkfilterError, open } from 'blkfilter';
 
 import { dmCreate, dmRemove, filters, mdCreate, mdStop } from './support/devices.js';
+import { hookedFunctions, untilUnhooked } from './support/modules.js';
 import { program, run, sh, until } from './support/run.js';
 
 const DISK = '/dev/sda';
@@ -40,13 +41,11 @@ describe('a task that never sleeps: the thread of an io_uring that polls', () =>
     polling.kill('SIGKILL');
     await once(polling, 'close');
   };
-  const left = async () =>
-    until('bios to be left alone', () => !readFileSync('/sys/kernel/tracing/enabled_functions', 'utf8').includes('submit_bio'));
   after(end);
 
   it('does not hold up attach for ever, and is named', async () => {
-    // Hooks that are just being taken back wait for it under a lock.
-    await left();
+    // Taking hooks back would wait for this task, under a lock that attach needs.
+    await untilUnhooked();
     await start();
     const device = await open(DISK);
     await assert.rejects(device.attach('cbt'), { code: 'ETIMEDOUT', hint: /dmesg/ });
@@ -54,7 +53,7 @@ describe('a task that never sleeps: the thread of an io_uring that polls', () =>
     assert.match(log(), new RegExp(`iou-sqp-${polling.pid} \\(\\d+\\) of process sqpoll \\(${polling.pid}\\)`));
     // The hooks stay until it has slept: to take them back the kernel would wait under a lock that all tracing needs.
     await new Promise((resolve) => setTimeout(resolve, 3000));
-    assert.match(readFileSync('/sys/kernel/tracing/enabled_functions', 'utf8'), /submit_bio/);
+    assert.match(hookedFunctions(), /submit_bio/);
     await end();
     const tracker = await device.attach('cbt');
     await start();
@@ -63,7 +62,7 @@ describe('a task that never sleeps: the thread of an io_uring that polls', () =>
     await tracker.checkpoint();
     await tracker.detach();
     await device.close();
-    await left();
+    await untilUnhooked();
   });
 });
 

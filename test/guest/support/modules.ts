@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
-import { existsSync } from 'node:fs';
+import { existsSync, readFileSync } from 'node:fs';
 import { release } from 'node:os';
 
-import { run } from './run.js';
+import { run, until } from './run.js';
 
 /** The kernel modules of the package's filters. */
 export const FILTERS = ['blkfilter_cbt', 'blkfilter_trace', 'blkfilter_guard'];
@@ -33,3 +33,10 @@ export function unloadModules(): void {
     if (existsSync(`/sys/module/${name}`)) run('rmmod', name);
   }
 }
+
+/** The functions that are hooked by anybody, as the kernel lists them. */
+export const hookedFunctions = (): string => readFileSync('/sys/kernel/tracing/enabled_functions', 'utf8');
+
+/** Waits until no bio is hooked any more. */
+export const untilUnhooked = async (): Promise<unknown> =>
+  until('bios to be left alone', () => !/submit_bio|bio_start_io_acct/.test(hookedFunctions()));

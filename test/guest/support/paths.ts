@@ -6,7 +6,7 @@ import type { Extent } from 'blkfilter';
 import { attribute, dmCreate, dmRemove, mdCreate, mdStop, partition, scatter, unpartition } from './devices.js';
 import { Nulls } from './nulls.js';
 import { plug, unplugAll } from './plug.js';
-import { attempt, isRelease, program, run, sh } from './run.js';
+import { haveModule, isRelease, program, run, sh } from './run.js';
 import { difference, statistics, type Traffic } from './witness.js';
 import { haveZones, removeZonedDisk, zonedDisk } from './zones.js';
 
@@ -20,7 +20,7 @@ export type Truth = Record<string, Traffic>;
 
 interface Stack {
   build: () => Levels | Promise<Levels>;
-  tear?: () => unknown;
+  tear?: (stack: Levels) => unknown;
   /** Not every kernel has what it takes. */
   have?: () => boolean;
   /** The devices at its foot get requests without bios, which only a filter that looks at the last step sees. */
@@ -34,7 +34,7 @@ export interface Row extends Stack {
   /** There must have been an operation on a zone. */
   zoned?: true;
   /** Does the I/O, to the first of the upper devices or wherever it likes. */
-  use: ((top: string) => void) | ((top: string) => Truth);
+  use: ((top: string, stack: Levels) => void) | ((top: string, stack: Levels) => Truth);
 }
 
 /* ---- Uses ---------------------------------------------------------------- */
@@ -126,7 +126,6 @@ const partitions = () => {
 export const prepareStacks = (): void => {
   sh('modprobe -a raid0 raid1 raid456 dm-crypt dm-snapshot dm-thin-pool dm-multipath dm-round-robin dm-cache dm-cache-smq dm-integrity dm-era dm-raid loop');
 };
-const haveModule = (name: string) => (): boolean => attempt('modprobe', '--dry-run', name).status === 0;
 
 /** Takes the partitions off the disks again. */
 export function clearDisks(): void {
@@ -183,15 +182,23 @@ const loop = (scan: boolean): Stack => ({
 /** Where a device-mapper target keeps its own data: it takes zeros for a sign to begin afresh. */
 const forMetadata = (device: string): string => (sh(`dd if=/dev/zero of=${device} bs=64k count=1 conv=fsync status=none`), device);
 
-/** A device-mapper device over all of /dev/sda1, whose target keeps its own data on the partitions of /dev/sdb. */
-const mapped = (table: () => string, below: string[] = ['/dev/sda1', '/dev/sdb1']): Stack => ({
+/** A device-mapper device over partitions. */
+const mapped = (table: () => string, below = ['/dev/sda1', '/dev/sdb1']): Stack => ({
   build: () => {
     partitions();
     return [[dmCreate('path', table())], below, [...new Set(below.map((device) => device.slice(0, 8)))]];
   },
   tear: () => void dmRemove('path'),
 });
-let raidBelow = '';
+/** dm-linear over one that is over partitions. */
+const linearOver = (name: string, table: () => string): Stack => ({
+  build: () => {
+    partitions();
+    const middle = dmCreate(name, table());
+    return [[dmCreate('path', whole(middle, 'linear', '0'))], [middle, '/dev/sda1', '/dev/sdb1'], ['/dev/sda', '/dev/sdb']];
+  },
+  tear: () => (dmRemove('path'), dmRemove(name)),
+});
 const era = (): string => `0 ${200 * MIB} era ${forMetadata('/dev/sdb1')} /dev/sda1 128`;
 
 /** 40 MiB, all of which have been written once: what has not been has no checksum, and cannot be read. */
@@ -217,8 +224,7 @@ const bcache: Stack = {
     return [['/dev/bcache0'], ['/dev/sda1', '/dev/sdb1'], ['/dev/sda', '/dev/sdb']];
   },
   tear: () =>
-    // Where its disks have failed it has stopped by itself.
-    void sh(`for stop in /sys/block/bcache0/bcache/stop /sys/fs/bcache/*-*/stop; do test ! -e $stop || echo 1 > $stop; done
+    void sh(`for stop in /sys/block/bcache0/bcache/stop /sys/fs/bcache/*-*/stop; do echo 1 > $stop; done
       for i in $(seq 100); do set -- /sys/fs/bcache/*-* /sys/block/bcache[0]; test -e $1 || test -e $2 || break; sleep 0.1; done
       wipefs -qa /dev/sda1 /dev/sdb1; rmmod bcache`),
 };
@@ -233,25 +239,22 @@ const nbd: Stack = {
   tear: () => void sh('qemu-nbd --disconnect /dev/nbd0; for i in $(seq 100); do pgrep -x qemu-nbd > /dev/null || break; sleep 0.1; done; rmmod nbd'),
 };
 
-/** A disk of null_blk with such blocks. */
-const largeBlocks = (bytes: number): Stack => {
+/** A disk of null_blk. */
+const largeBlocks: Stack = (() => {
   let nulls: Nulls | undefined;
   return {
     have: () => isRelease(6, 15) && haveModule('null_blk')(),
-    build: () => [(nulls = new Nulls(1, { blocksize: bytes })).devices],
+    build: () => [(nulls = new Nulls(1, { blocksize: 16384 })).devices],
     tear: () => nulls?.remove(),
   };
-};
+})();
 
 /** A disk that writes up to 32 KiB as a whole or not at all. */
-const atomic: Stack = (() => {
-  let disk = '';
-  return {
-    have: () => isRelease(6, 12) && haveModule('scsi_debug')(),
-    build: async () => [[(disk = await plug('atomic_wr=1'))]],
-    tear: () => unplugAll(disk),
-  };
-})();
+const atomic: Stack = {
+  have: () => isRelease(6, 12) && haveModule('scsi_debug')(),
+  build: async () => [[await plug('atomic_wr=1')]],
+  tear: ([[disk = ''] = []]) => unplugAll(disk),
+};
 
 const zonesOfDisk = { have: haveZones, zoned: true as const, build: () => [[zonedDisk()]], tear: removeZonedDisk };
 const overZones = (table: (disk: string) => string, prepare?: (top: string) => void) => ({
@@ -304,18 +307,12 @@ export const rows: Row[] = [
     build: () => (partitions(), [[], [], ['/dev/sda']]),
     use: () => (anyhow('/dev/sda1'), anyhow('/dev/sda2')),
   },
-  {
-    title: 'dm-crypt over a partition',
-    build: () => (partitions(), [[dmCreate('path', encrypted('/dev/sda1'))], ['/dev/sda1'], ['/dev/sda']]),
-    use: anyhow,
-    tear: () => void dmRemove('path'),
-  },
+  { title: 'dm-crypt over a partition', ...mapped(() => encrypted('/dev/sda1'), ['/dev/sda1']), use: anyhow },
   {
     title: 'dm-thin over partitions',
     build: () => {
       partitions();
-      sh('dd if=/dev/zero of=/dev/sdb1 bs=4096 count=1 conv=fsync status=none');
-      const pool = dmCreate('pool', `0 ${200 * MIB} thin-pool /dev/sdb1 /dev/sda1 128 0`);
+      const pool = dmCreate('pool', `0 ${200 * MIB} thin-pool ${forMetadata('/dev/sdb1')} /dev/sda1 128 0`);
       run('dmsetup', 'message', 'pool', '0', 'create_thin 0');
       return [[dmCreate('path', `0 ${200 * MIB} thin ${pool} 0`)], ['/dev/sda1', '/dev/sdb1'], ['/dev/sda', '/dev/sdb']];
     },
@@ -326,8 +323,7 @@ export const rows: Row[] = [
     title: `dm-snapshot over partitions: the ${used}`,
     build: () => {
       partitions();
-      sh('dd if=/dev/zero of=/dev/sdb1 bs=4096 count=1 conv=fsync status=none');
-      const snapshot = dmCreate('snap', `0 ${100 * MIB} snapshot /dev/sda1 /dev/sdb1 P 16`);
+      const snapshot = dmCreate('snap', `0 ${100 * MIB} snapshot /dev/sda1 ${forMetadata('/dev/sdb1')} P 16`);
       const origin = dmCreate('path', `0 ${100 * MIB} snapshot-origin /dev/sda1`);
       // The origin's own disk is only read when the snapshot is used.
       return used === 'origin'
@@ -355,26 +351,12 @@ export const rows: Row[] = [
     use: anyhow,
   },
   { title: 'dm-era over partitions', ...mapped(era), use: anyhow },
-  {
-    title: 'dm-linear over dm-era over partitions',
-    build: () => {
-      partitions();
-      const middle = dmCreate('era', era());
-      return [[dmCreate('path', whole(middle, 'linear', '0'))], [middle, '/dev/sda1', '/dev/sdb1'], ['/dev/sda', '/dev/sdb']];
-    },
-    tear: () => (dmRemove('path'), void dmRemove('era')),
-    use: anyhow,
-  },
+  { title: 'dm-linear over dm-era over partitions', ...linearOver('era', era), use: anyhow },
   {
     title: 'dm-linear over dm-raid over partitions',
-    build: () => {
-      partitions();
-      raidBelow = dmCreate('raid', `0 ${200 * MIB} raid raid1 4 0 nosync region_size 1024 2 - /dev/sda1 - /dev/sdb1`);
-      return [[dmCreate('path', whole(raidBelow, 'linear', '0'))], [raidBelow, '/dev/sda1', '/dev/sdb1'], ['/dev/sda', '/dev/sdb']];
-    },
-    tear: () => (dmRemove('path'), dmRemove('raid')),
-    // Newer kernels' statistics count what goes to it twice: device-mapper does, and so does md in it.
-    use: (top) => ({ [raidBelow]: counted(top, () => anyhow(top)) }),
+    ...linearOver('raid', () => `0 ${200 * MIB} raid raid1 4 0 nosync region_size 1024 2 - /dev/sda1 - /dev/sdb1`),
+    // Newer kernels' statistics count what goes to dm-raid twice: device-mapper does, and so does md in it.
+    use: (top, [, [raid = ''] = []]) => ({ [raid]: counted(top, () => anyhow(top)) }),
     hangs: true,
   },
   { title: 'bcache over partitions', ...bcache, use: anyhow },
@@ -390,6 +372,6 @@ export const rows: Row[] = [
   { title: 'zones of dm-linear: write, reset, finish, reset all', ...overZones(linearZones), use: zones },
   { title: 'zones of dm-linear: append', ...overZones(linearZones, makeBtrfs), use: append },
   { title: 'zones of dm-crypt: append, which it turns into writes', ...overZones(encrypted, makeBtrfs), use: append },
-  { title: 'a disk of 16 KiB blocks', ...largeBlocks(16384), use: inLargeBlocks },
+  { title: 'a disk of 16 KiB blocks', ...largeBlocks, use: inLargeBlocks },
   { title: 'atomic writes', ...atomic, use: shell((top) => `${program('atomic-write')} ${top} 40`) },
 ];

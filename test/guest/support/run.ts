@@ -43,6 +43,9 @@ export async function until<T>(what: string, check: () => T | undefined | false 
   throw new Error(`waited in vain: ${what}`);
 }
 
+/** Whether the kernel has a module of this name. */
+export const haveModule = (name: string) => (): boolean => attempt('modprobe', '--dry-run', name).status === 0;
+
 /** Is the kernel of this release, or of a later one? */
 export function isRelease(major: number, minor: number): boolean {
   const [a = 0, b = 0] = release().split('.').map(Number);

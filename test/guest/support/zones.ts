@@ -5,13 +5,13 @@
 import { existsSync, readFileSync } from 'node:fs';
 import { basename } from 'node:path';
 
-import { attempt, sh } from './run.js';
+import { haveModule, sh } from './run.js';
 
 const CONFIG = '/sys/kernel/config/nullb/nullb0';
 const TRACING = '/sys/kernel/tracing';
 const EVENT = `${TRACING}/events/block/block_bio_queue`;
 
-export const haveZones = (): boolean => attempt('modprobe', '--dry-run', 'null_blk').status === 0;
+export const haveZones = haveModule('null_blk');
 
 /** A disk of 512 MiB in zones of 8 MiB that holds its data; operations on zones are traced from now on. */
 export function zonedDisk(): string {
