@@ -212,6 +212,7 @@ const integrity: Stack = {
   tear: () => void dmRemove('path'),
 };
 
+/** Newer kernels begin without its I/O statistics, so that no filter could be attached. */
 const bcache: Stack = {
   have: haveModule('bcache'),
   hangs: true,
@@ -220,7 +221,7 @@ const bcache: Stack = {
     sh(`modprobe bcache; for device in /dev/sda1 /dev/sdb1; do dd if=/dev/zero of=$device bs=1M count=4 conv=fsync status=none; done
       make-bcache --bucket 64k --writeback -B /dev/sda1 -C /dev/sdb1
       for device in /dev/sda1 /dev/sdb1; do echo $device > /sys/fs/bcache/register; done
-      for i in $(seq 100); do test -e /dev/bcache0 && exit 0; sleep 0.1; done; exit 1`);
+      for i in $(seq 100); do test ! -e /dev/bcache0 || break; sleep 0.1; done; echo 1 > /sys/block/bcache0/queue/iostats`);
     return [['/dev/bcache0'], ['/dev/sda1', '/dev/sdb1'], ['/dev/sda', '/dev/sdb']];
   },
   tear: () =>
